@@ -1,0 +1,63 @@
+import type { KeyStateName } from '../schemas/keys.ts'
+import { LIMITS } from '../schemas/limits.ts'
+import type { Lid } from '../src/core/instruction.ts'
+import type { Failure } from '../src/core/result.ts'
+import { findEffectiveState } from './hierarchy.ts'
+import { findSlot } from './idempotency.ts'
+import { countEncrypted } from './usage.ts'
+import type { View } from './view.ts'
+
+/**
+ * What a plan relied on, checked again at the moment its record enters the ledger. A result is released only if its
+ * guards held with every earlier event folded in, so a use never stands after the disable that forbids it.
+ */
+export type Guard =
+  /** The key is as the plan and the PDP saw it. */
+  | { readonly kind: 'key'; readonly lid: Lid; readonly revision: number; readonly effective: KeyStateName }
+  /** A version has budget left for one more message. */
+  | { readonly kind: 'budget'; readonly lid: Lid; readonly version: number; readonly messagesMax: number }
+  /** Nobody has taken the idempotency slot. */
+  | { readonly kind: 'slot'; readonly slotHex: string; readonly nowMs: number }
+
+const checkKey = (view: View, guard: Guard & { kind: 'key' }): Failure | undefined => {
+  const record = view.keys.byLid.get(guard.lid)
+  if (record === undefined) return { code: 'KEY_NOT_FOUND', message: 'there is no such key' }
+  const effective = findEffectiveState(view.keys, record).state
+  if (effective !== guard.effective)
+    return effective === 'enabled'
+      ? { code: 'REVISION_CONFLICT', message: 'the key changed while the request was under way' }
+      : { code: 'KEY_NOT_USABLE', message: `the key is ${effective}` }
+  return record.revision === guard.revision
+    ? undefined
+    : { code: 'REVISION_CONFLICT', message: 'the key changed while the request was under way' }
+}
+
+/** Why a guard does not hold in this view, or nothing. */
+export const checkGuard = (view: View, guard: Guard): Failure | undefined => {
+  switch (guard.kind) {
+    case 'key':
+      return checkKey(view, guard)
+    case 'budget':
+      return countEncrypted(view.usage, guard.lid, guard.version) < guard.messagesMax
+        ? undefined
+        : {
+            code: 'KEY_EXHAUSTED',
+            message: `version ${guard.version} has encrypted ${LIMITS.gcmMessagesPerVersionMax} messages`,
+          }
+    case 'slot':
+      return findSlot(view.idempotency, guard.slotHex, guard.nowMs) === undefined
+        ? undefined
+        : { code: 'REVISION_CONFLICT', message: 'another request with this idempotency key was recorded first' }
+    default:
+      return guard satisfies never
+  }
+}
+
+/** The first guard that does not hold. */
+export const checkGuards = (view: View, guards: readonly Guard[]): Failure | undefined => {
+  for (const guard of guards) {
+    const failure = checkGuard(view, guard)
+    if (failure !== undefined) return failure
+  }
+  return undefined
+}

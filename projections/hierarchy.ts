@@ -1,0 +1,101 @@
+import { Map as ImmutableMap, List } from 'immutable'
+import { KEY_STATES, type KeyStateName } from '../schemas/keys.ts'
+import { LIMITS } from '../schemas/limits.ts'
+import type { Lid } from '../src/core/instruction.ts'
+import { must } from '../src/core/result.ts'
+import type { KeyRecord, KeysState } from './keys.ts'
+import type { Projection } from './projection.ts'
+
+/** Children by parent, in order of creation. Ancestors are found by the parent links of the key records. */
+export interface HierarchyState {
+  readonly children: ImmutableMap<string, List<Lid>>
+}
+
+export const hierarchyProjection: Projection<HierarchyState> = {
+  name: 'hierarchy',
+  version: 1,
+  initial: { children: ImmutableMap() },
+  evolve(state, event) {
+    if (event.type !== 'KeyCreated' || event.data.parent === undefined) return state
+    const lid = event.data.lid as Lid
+    return { children: state.children.update(event.data.parent, List<Lid>(), (list) => list.push(lid)) }
+  },
+}
+
+/** The ancestors of a key, the nearest first; at most `hierarchyDepthMax`. */
+export const listAncestors = (keys: KeysState, record: KeyRecord): readonly KeyRecord[] => {
+  const found: KeyRecord[] = []
+  let parent = record.parent
+  while (parent !== undefined) {
+    const next: KeyRecord | undefined = keys.byLid.get(parent)
+    must(next !== undefined, `key ${record.lid} has an ancestor that does not exist`)
+    must(
+      found.length < LIMITS.hierarchyDepthMax,
+      `key ${record.lid} has more than ${LIMITS.hierarchyDepthMax} ancestors`,
+    )
+    found.push(next)
+    parent = next.parent
+  }
+  return found
+}
+
+export interface EffectiveState {
+  readonly state: KeyStateName
+  /** The nearest ancestor that is stricter than everything below it; absent if the key itself decides. */
+  readonly lockedBy?: Lid
+}
+
+const strictness = (state: KeyStateName): number => KEY_STATES.indexOf(state)
+
+/** The strictest of the key's own state and all its ancestors'. */
+export const findEffectiveState = (keys: KeysState, record: KeyRecord): EffectiveState => {
+  let strictest: EffectiveState = { state: record.state }
+  for (const ancestor of listAncestors(keys, record))
+    if (strictness(ancestor.state) > strictness(strictest.state))
+      strictest = { state: ancestor.state, lockedBy: ancestor.lid }
+  return strictest
+}
+
+/** One key below another, with its distance. */
+export interface Descendant {
+  readonly record: KeyRecord
+  readonly depth: number
+}
+
+/** The keys below `lid`, breadth first; only children unless `recursive`. Lazy: a caller may stop early. */
+export function* walkDescendants(
+  keys: KeysState,
+  hierarchy: HierarchyState,
+  lid: Lid,
+  recursive: boolean,
+): Generator<Descendant> {
+  let level: Lid[] = [lid]
+  for (let depth = 1; level.length > 0; depth += 1) {
+    const next: Lid[] = []
+    for (const parent of level)
+      for (const child of hierarchy.children.get(parent) ?? []) {
+        const record = keys.byLid.get(child)
+        must(record !== undefined, `key ${parent} has a child that does not exist`)
+        yield { record, depth }
+        next.push(child)
+      }
+    level = recursive ? next : []
+  }
+}
+
+/** How many descendants change their effective state when `lid` goes between usable and locked: those not locked below it. */
+export const countAffected = (keys: KeysState, hierarchy: HierarchyState, lid: Lid): number => {
+  let affected = 0
+  let level: Lid[] = [lid]
+  while (level.length > 0) {
+    const next: Lid[] = []
+    for (const parent of level)
+      for (const child of hierarchy.children.get(parent) ?? [])
+        if (keys.byLid.get(child)?.state === 'enabled') {
+          affected += 1
+          next.push(child)
+        }
+    level = next
+  }
+  return affected
+}

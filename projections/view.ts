@@ -1,0 +1,45 @@
+import type { Event } from '../schemas/events.ts'
+import { type HierarchyState, hierarchyProjection } from './hierarchy.ts'
+import { type IdempotencyState, idempotencyProjection } from './idempotency.ts'
+import { type KeysState, keysProjection } from './keys.ts'
+import type { EventMeta } from './projection.ts'
+import { type UsageState, usageProjection } from './usage.ts'
+
+/** Where in the ledger a view stands. */
+export interface Position {
+  readonly origin: string
+  readonly epoch: number
+  readonly seq: number
+  /** Hex BLAKE3 hash of the commit at `seq`; 64 zeros before genesis. */
+  readonly hash: string
+  readonly timeMs: number
+}
+
+/** All projections at one position: an immutable value, so a plan sees one consistent state and a fold can be dropped. */
+export interface View {
+  readonly at: Position
+  readonly keys: KeysState
+  readonly hierarchy: HierarchyState
+  readonly idempotency: IdempotencyState
+  readonly usage: UsageState
+}
+
+export const createEmptyView = (origin: string): View => ({
+  at: { origin, epoch: 0, seq: 0, hash: '0'.repeat(64), timeMs: 0 },
+  keys: keysProjection.initial,
+  hierarchy: hierarchyProjection.initial,
+  idempotency: idempotencyProjection.initial,
+  usage: usageProjection.initial,
+})
+
+/** Folds one event of a commit into every projection; the position stays. */
+export const foldEvent = (view: View, event: Event, meta: EventMeta): View => ({
+  at: view.at,
+  keys: keysProjection.evolve(view.keys, event, meta),
+  hierarchy: hierarchyProjection.evolve(view.hierarchy, event, meta),
+  idempotency: idempotencyProjection.evolve(view.idempotency, event, meta),
+  usage: usageProjection.evolve(view.usage, event, meta),
+})
+
+/** The same state at the position of a commit whose events have all been folded. */
+export const moveTo = (view: View, at: Position): View => ({ ...view, at })

@@ -1,0 +1,57 @@
+import Type, { type Static } from 'typebox'
+import { LIMITS } from './limits.ts'
+import { BackendId, Fields, Lid, OneOf, Revision, Tags, Text, Timestamp } from './primitives.ts'
+
+export const KEY_SPECS = ['AES_256', 'ED25519', 'ECDSA_P256', 'RSA_2048', 'RSA_3072', 'RSA_4096'] as const
+export type KeySpecName = (typeof KEY_SPECS)[number]
+export const KeySpec = OneOf(KEY_SPECS, 'Kind and size of the key')
+
+export const KEY_USAGES = ['ENCRYPT_DECRYPT', 'SIGN_VERIFY'] as const
+export type KeyUsageName = (typeof KEY_USAGES)[number]
+export const KeyUsage = OneOf(KEY_USAGES)
+
+export const SIGNING_ALGORITHMS = ['ED25519_PURE', 'ECDSA_P256_SHA256', 'RSA_PKCS1_V15_SHA256'] as const
+export type SigningAlgorithmName = (typeof SIGNING_ALGORITHMS)[number]
+export const SigningAlgorithm = OneOf(SIGNING_ALGORITHMS)
+
+/** Strictest last; a key's effective state is the strictest of its own and all its ancestors'. */
+export const KEY_STATES = ['enabled', 'compromised', 'disabled', 'pending_deletion', 'destroying', 'destroyed'] as const
+export type KeyStateName = (typeof KEY_STATES)[number]
+export const KeyState = OneOf(KEY_STATES)
+
+export const VERSION_STATES = ['enabled', 'destroyed', 'material_missing'] as const
+export type VersionStateName = (typeof VERSION_STATES)[number]
+
+export const KeyVersion = Fields({
+  version: Type.Integer({ minimum: 1 }),
+  created_at: Timestamp,
+  state: OneOf(VERSION_STATES, 'material_missing: the ledger names material that the HSM does not hold'),
+  encrypt_count: Type.Optional(
+    Type.Integer({ minimum: 0, description: 'Messages encrypted; counts against the nonce budget' }),
+  ),
+})
+
+/** The public metadata of a key. Identity tags are not in it. */
+export const Key = Fields({
+  key_id: Lid,
+  lid: Lid,
+  key_spec: KeySpec,
+  key_usage: KeyUsage,
+  state: KeyState,
+  effective_state: KeyState,
+  locked_by: Type.Optional(Lid),
+  origin: OneOf(['KMS', 'EXTERNAL']),
+  description: Text(0, LIMITS.descriptionBytesMax),
+  user_tags: Tags,
+  parent_key_id: Type.Optional(Lid),
+  backend_id: BackendId,
+  exportable: Type.Boolean(),
+  current_key_version: Type.Integer({ minimum: 1 }),
+  min_decryption_version: Type.Integer({ minimum: 1 }),
+  key_versions: Type.Array(KeyVersion),
+  rotation: Fields({ enabled: Type.Boolean() }),
+  created_at: Timestamp,
+  updated_at: Timestamp,
+  revision: Revision,
+})
+export type KeyBody = Static<typeof Key>
