@@ -1,0 +1,30 @@
+import { defineConfig } from 'vitest/config'
+
+const project = (name: string, timeouts: { readonly testMs: number; readonly hookMs: number }) => ({
+  extends: true as const,
+  test: {
+    name,
+    include: [`test/${name}/**/*.test.ts`],
+    testTimeout: timeouts.testMs,
+    hookTimeout: timeouts.hookMs,
+  },
+})
+
+const long = process.env['KMS_TEST_COUNTS'] === 'long' ? 20 : 1
+
+/**
+ * Forks, since a PKCS#11 library has one state a process; at most two of them, since the machine that checks has two
+ * cores and each file of the outer suites starts servers of its own.
+ */
+export default defineConfig({
+  test: {
+    pool: 'forks',
+    maxWorkers: 2,
+    projects: [
+      project('unit', { testMs: 20_000 * long, hookMs: 20_000 }),
+      project('contract', { testMs: 30_000 * long, hookMs: 60_000 }),
+      project('integration', { testMs: 60_000 * long, hookMs: 60_000 }),
+      project('e2e', { testMs: 180_000 * long, hookMs: 120_000 }),
+    ],
+  },
+})
