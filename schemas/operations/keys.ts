@@ -117,7 +117,7 @@ export const GetKeyDependents = contract({
 
 export const GetKeyAncestors = contract({
   name: 'GetKeyAncestors',
-  summary: 'Lists the keys above a key, the nearest first',
+  summary: 'Lists the keys above a key, the root first',
   effect: 'read',
   idempotent: false,
   routes: [{ method: 'GET', path: '/keys/:id/ancestors', status: 200 }],

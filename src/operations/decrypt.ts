@@ -1,0 +1,61 @@
+import type { KeyRecord } from '../../projections/keys.ts'
+import { CIPHERTEXT_REFUSED, encodeContext, parseHeader } from '../core/ciphertext.ts'
+import type { Instruction, Lid } from '../core/instruction.ts'
+import { fail, ok, type Result } from '../core/result.ts'
+import { guardKey, type Operation, planInstruction, type Resolved } from './operation.ts'
+import { findUsable, takeKey, type Usable } from './use.ts'
+
+/** A key id that the caller wrote beside the blob must name the key of the header; aliases are resolved by the pipeline. */
+export const disagrees = (ref: string | undefined, lid: Lid): boolean => ref !== undefined && ref !== lid
+
+/**
+ * The version that a blob names, for reading. What could tell a prober something (unknown version, version below the
+ * minimum) is INVALID_CIPHERTEXT like a wrong tag; states are said openly, before any decryption is tried.
+ */
+export const findReadable = (resolved: Resolved, record: KeyRecord, version: number): Result<Usable> => {
+  const usable = findUsable(resolved.view, resolved, record, { usage: 'ENCRYPT_DECRYPT', use: 'consume', version })
+  if (!usable.ok && (usable.error.code === 'NOT_FOUND' || usable.error.code === 'INVALID_REQUEST'))
+    return fail('INVALID_CIPHERTEXT', CIPHERTEXT_REFUSED)
+  return usable
+}
+
+export const decrypt: Operation<'Decrypt'> = {
+  missing: 'INVALID_CIPHERTEXT',
+  targets(input) {
+    const header = parseHeader(input.ciphertext_blob)
+    if (!header.ok) return header
+    const context = encodeContext(input.encryption_context)
+    if (!context.ok) return context
+    return ok([{ kind: 'key', action: 'kms:Decrypt', ref: header.value.lid, contextBytes: context.value }])
+  },
+  plan(input, resolved) {
+    const { view, facts } = resolved
+    const record = takeKey(resolved)
+    const header = parseHeader(input.ciphertext_blob)
+    if (!header.ok) return header
+    if (disagrees(input.key_id, record.lid)) return fail('INVALID_CIPHERTEXT', CIPHERTEXT_REFUSED)
+    const context = encodeContext(input.encryption_context)
+    if (!context.ok) return context
+    const usable = findReadable(resolved, record, header.value.version)
+    if (!usable.ok) return usable
+    const { backend, material } = usable.value
+    const instruction: Instruction & { kind: 'decrypt' } = {
+      kind: 'decrypt',
+      backend,
+      key: material,
+      context: context.value,
+      blob: input.ciphertext_blob,
+    }
+    const { lid, version } = material
+    const contextHash = facts.hashContext(context.value)
+    return ok(
+      planInstruction(instruction, [guardKey(view, record)], ({ plaintext }) => ({
+        event: { type: 'DataDecrypted', data: { lid, version } },
+        resources: [{ lid, version }],
+        ...(contextHash === undefined ? {} : { contextHash }),
+        toReply: () => ({ plaintext: plaintext.expose(), key_id: lid, key_version: version }),
+        secrets: [plaintext],
+      })),
+    )
+  },
+}

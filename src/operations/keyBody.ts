@@ -1,0 +1,59 @@
+import { findEffectiveState } from '../../projections/hierarchy.ts'
+import type { KeyRecord } from '../../projections/keys.ts'
+import { countEncrypted } from '../../projections/usage.ts'
+import type { View } from '../../projections/view.ts'
+import type { KeyBody } from '../../schemas/keys.ts'
+import type { Lid } from '../core/instruction.ts'
+import { must } from '../core/result.ts'
+import type { Facts } from './operation.ts'
+
+const toTimestamp = (ms: number): string => new Date(ms).toISOString()
+
+const toVersions = (view: View, record: KeyRecord, facts: Facts): KeyBody['key_versions'] =>
+  record.versions.map(({ version, createdAtMs, state }) => ({
+    version,
+    created_at: toTimestamp(createdAtMs),
+    state: state === 'enabled' && facts.isMissing(record.lid, version) ? ('material_missing' as const) : state,
+    ...(record.usage === 'ENCRYPT_DECRYPT' ? { encrypt_count: countEncrypted(view.usage, record.lid, version) } : {}),
+  }))
+
+/** The public metadata of a key in a view. Identity tags have no way into it: the fields are named one by one. */
+export const toKeyBody = (view: View, record: KeyRecord, facts: Facts): KeyBody => {
+  const { state: effective_state, lockedBy } = findEffectiveState(view.keys, record)
+  return {
+    key_id: record.lid,
+    lid: record.lid,
+    key_spec: record.spec,
+    key_usage: record.usage,
+    state: record.state,
+    effective_state,
+    ...(lockedBy === undefined ? {} : { locked_by: lockedBy }),
+    origin: record.origin,
+    description: record.description,
+    user_tags: record.userTags.map(({ key, value }) => ({ key, value })),
+    ...(record.parent === undefined ? {} : { parent_key_id: record.parent }),
+    backend_id: toCurrentVersion(record).backend,
+    exportable: record.exportable,
+    current_key_version: record.currentVersion,
+    min_decryption_version: record.minDecryptionVersion,
+    key_versions: toVersions(view, record, facts),
+    rotation: { enabled: false },
+    created_at: toTimestamp(record.createdAtMs),
+    updated_at: toTimestamp(record.updatedAtMs),
+    revision: record.revision,
+  }
+}
+
+/** The version that produces. Every key has one. */
+export const toCurrentVersion = (record: KeyRecord): KeyRecord['versions'][number] => {
+  const version = record.versions.find((candidate) => candidate.version === record.currentVersion)
+  must(version !== undefined, `key ${record.lid} has no version ${record.currentVersion}`)
+  return version
+}
+
+/** The body of a key that the view must hold, since its event was just folded. */
+export const toFoldedKeyBody = (view: View, lid: Lid, facts: Facts): KeyBody => {
+  const record = view.keys.byLid.get(lid)
+  must(record !== undefined, `key ${lid} is not in the view that folded its event`)
+  return toKeyBody(view, record, facts)
+}

@@ -1,0 +1,53 @@
+import { findEffectiveState } from '../../projections/hierarchy.ts'
+import type { View } from '../../projections/view.ts'
+import type { Request } from '../../schemas/registry.ts'
+import { must, ok } from '../core/result.ts'
+import { parseCursor } from './cursor.ts'
+import { toKeyBody } from './keyBody.ts'
+import type { Candidate, Operation, Target } from './operation.ts'
+import { planRecord } from './operation.ts'
+
+function* walkKeys(
+  input: Request<'ListKeys'>,
+  parent: string | undefined,
+  view: View,
+  from: number,
+): Generator<Candidate> {
+  for (let ordinal = from; ordinal < view.keys.order.size; ordinal += 1) {
+    const record = view.keys.byLid.get(view.keys.order.get(ordinal) ?? '')
+    must(record !== undefined, `the key of ordinal ${ordinal} is not in the view`)
+    if (input.spec !== undefined && record.spec !== input.spec) continue
+    if (parent !== undefined && record.parent !== parent) continue
+    // `state` filters by what a caller would meet: the effective state.
+    if (input.state !== undefined && findEffectiveState(view.keys, record).state !== input.state) continue
+    yield { record, depth: 0 }
+  }
+}
+
+export const listKeys: Operation<'ListKeys'> = {
+  targets(input, _facts) {
+    const service: Target = { kind: 'service', action: 'kms:ListKeys' }
+    return ok(
+      input.parent === undefined
+        ? [service]
+        : [service, { kind: 'key', action: 'kms:GetKeyDependents', ref: input.parent }],
+    )
+  },
+  candidates(input, [parent], view) {
+    const from = parseCursor(input.cursor)
+    return from.ok ? ok(walkKeys(input, parent?.lid, view, from.value)) : from
+  },
+  plan(_input, { view, facts, page }) {
+    must(page !== undefined, 'a list is planned with its page')
+    return ok(
+      planRecord([], () => ({
+        event: { type: 'KeysListed', data: { items: page.items.length } },
+        resources: [],
+        toReply: () => ({
+          items: page.items.map(({ record }) => toKeyBody(view, record, facts)),
+          ...(page.nextCursor === undefined ? {} : { next_cursor: page.nextCursor }),
+        }),
+      })),
+    )
+  },
+}

@@ -1,0 +1,36 @@
+import type { OperationName } from '../../schemas/registry.ts'
+import { createKey } from './createKey.ts'
+import { decrypt } from './decrypt.ts'
+import { describeKey } from './describeKey.ts'
+import { encrypt } from './encrypt.ts'
+import { generateDataKey, generateDataKeyWithoutPlaintext } from './generateDataKey.ts'
+import { generateRandom } from './generateRandom.ts'
+import { getLedgerHead } from './getLedgerHead.ts'
+import { getPublicKey } from './getPublicKey.ts'
+import { listKeys } from './listKeys.ts'
+import type { Operation } from './operation.ts'
+import { reEncrypt } from './reEncrypt.ts'
+import { getKeyAncestors, getKeyDependents } from './relatives.ts'
+import { sign, verify } from './sign.ts'
+import { disableKey, enableKey } from './transitions.ts'
+
+/** Every operation, by contract name: one that is missing does not compile. */
+export const OPERATIONS: { readonly [N in OperationName]: Operation<N> } = {
+  CreateKey: createKey,
+  Decrypt: decrypt,
+  DescribeKey: describeKey,
+  DisableKey: disableKey,
+  EnableKey: enableKey,
+  Encrypt: encrypt,
+  GenerateDataKey: generateDataKey,
+  GenerateDataKeyWithoutPlaintext: generateDataKeyWithoutPlaintext,
+  GenerateRandom: generateRandom,
+  GetKeyAncestors: getKeyAncestors,
+  GetKeyDependents: getKeyDependents,
+  GetLedgerHead: getLedgerHead,
+  GetPublicKey: getPublicKey,
+  ListKeys: listKeys,
+  ReEncrypt: reEncrypt,
+  Sign: sign,
+  Verify: verify,
+}

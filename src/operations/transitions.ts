@@ -1,0 +1,77 @@
+import type { Guard } from '../../projections/guards.ts'
+import { countAffected, findEffectiveState } from '../../projections/hierarchy.ts'
+import type { KeyRecord } from '../../projections/keys.ts'
+import type { View } from '../../projections/view.ts'
+import type { Request } from '../../schemas/registry.ts'
+import { STATE_ALLOWS } from '../core/lifecycle.ts'
+import { fail, must, ok, type Result } from '../core/result.ts'
+import { toFoldedKeyBody } from './keyBody.ts'
+import { guardKey, type Operation, type Plan, planRecord, type Resolved } from './operation.ts'
+import { takeKey } from './use.ts'
+
+type Name = 'EnableKey' | 'DisableKey'
+
+const planTransition = (
+  type: 'KeyEnabled' | 'KeyDisabled',
+  record: KeyRecord,
+  { view, facts }: Resolved,
+  guards: readonly Guard[],
+): Plan<Name> => {
+  // Under a locked ancestor nothing below changes: it is locked already.
+  const isLocked = findEffectiveState(view.keys, { ...record, state: 'enabled' }).state !== 'enabled'
+  const affected = isLocked ? 0 : countAffected(view.keys, view.hierarchy, record.lid)
+  return planRecord([guardKey(view, record), ...guards], () => ({
+    event: {
+      type,
+      data: {
+        lid: record.lid,
+        affected,
+        ...(facts.idempotency === undefined ? {} : { idempotency: facts.idempotency }),
+      },
+    },
+    resources: [{ lid: record.lid }],
+    toReply: (folded) => ({ key: toFoldedKeyBody(folded, record.lid, facts), affected_descendants: affected }),
+  }))
+}
+
+const checkRevision = (input: Request<Name>, record: KeyRecord): Result<true> =>
+  input.if_revision === undefined || input.if_revision === record.revision
+    ? ok(true)
+    : fail('REVISION_CONFLICT', `if_revision: the key is at revision ${record.revision}`)
+
+const findParent = (view: View, record: KeyRecord): KeyRecord | undefined => {
+  if (record.parent === undefined) return undefined
+  const parent = view.keys.byLid.get(record.parent)
+  must(parent !== undefined, `key ${record.lid} has a parent that does not exist`)
+  return parent
+}
+
+export const enableKey: Operation<'EnableKey'> = {
+  targets: (input) => ok([{ kind: 'key', action: 'kms:EnableKey', ref: input.key_id }]),
+  plan(input, resolved) {
+    const record = takeKey(resolved)
+    const revision = checkRevision(input, record)
+    if (!revision.ok) return revision
+    if (record.state !== 'disabled')
+      return fail('INVALID_STATE_TRANSITION', `a key that is ${record.state} cannot be enabled`)
+    const parent = findParent(resolved.view, record)
+    const above = parent && findEffectiveState(resolved.view.keys, parent).state
+    if (above !== undefined && !STATE_ALLOWS[above].parent)
+      return fail('PARENT_NOT_USABLE', `the parent key is ${above}`)
+    return ok(
+      planTransition('KeyEnabled', record, resolved, parent === undefined ? [] : [guardKey(resolved.view, parent)]),
+    )
+  },
+}
+
+export const disableKey: Operation<'DisableKey'> = {
+  targets: (input) => ok([{ kind: 'key', action: 'kms:DisableKey', ref: input.key_id }]),
+  plan(input, resolved) {
+    const record = takeKey(resolved)
+    const revision = checkRevision(input, record)
+    if (!revision.ok) return revision
+    if (record.state !== 'enabled')
+      return fail('INVALID_STATE_TRANSITION', `a key that is ${record.state} cannot be disabled`)
+    return ok(planTransition('KeyDisabled', record, resolved, []))
+  },
+}
