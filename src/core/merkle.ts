@@ -1,0 +1,76 @@
+import { hash } from 'node:crypto'
+
+/** RFC 6962 §2.1 leaf hash: SHA-256(00 ‖ data). */
+export const toLeafHash = (data: Uint8Array): Uint8Array => {
+  const prefixed = Buffer.allocUnsafe(data.length + 1)
+  prefixed[0] = 0
+  prefixed.set(data, 1)
+  return hash('sha256', prefixed, 'buffer')
+}
+
+/** RFC 6962 §2.1 root over leaf data; SHA-256 of nothing if there are no leaves. */
+export const toMerkleRoot = (leaves: readonly Uint8Array[]): Uint8Array =>
+  leaves.length === 0 ? hash('sha256', Buffer.alloc(0), 'buffer') : fold(leaves.map(toLeafHash))
+
+/** RFC 6962 §2.1.1 audit path of leaf `index`, from the bottom up. */
+export const toInclusionPath = (leaves: readonly Uint8Array[], index: number): readonly Uint8Array[] => {
+  const path: Uint8Array[] = []
+  let level = leaves.map(toLeafHash)
+  for (let at = index; level.length > 1; at >>= 1) {
+    const sibling = level[at ^ 1]
+    if (sibling !== undefined) path.push(sibling)
+    level = toParents(level)
+  }
+  return path
+}
+
+/** Whether `path` proves that the leaf hash stands at `index` among `size` leaves under `root` (RFC 9162 §2.1.3.2). */
+export const isIncluded = (proof: {
+  readonly leafHash: Uint8Array
+  readonly index: number
+  readonly size: number
+  readonly path: readonly Uint8Array[]
+  readonly root: Uint8Array
+}): boolean => {
+  if (!(proof.index >= 0 && proof.index < proof.size)) return false
+  let at = proof.index
+  let last = proof.size - 1
+  let node = proof.leafHash
+  for (const sibling of proof.path) {
+    if (last === 0) return false
+    if (at % 2 === 1 || at === last) {
+      node = toNodeHash(sibling, node)
+      while (at % 2 === 0 && at !== 0) {
+        at = Math.floor(at / 2)
+        last = Math.floor(last / 2)
+      }
+    } else node = toNodeHash(node, sibling)
+    at = Math.floor(at / 2)
+    last = Math.floor(last / 2)
+  }
+  return last === 0 && Buffer.from(node).equals(proof.root)
+}
+
+const toNodeHash = (left: Uint8Array, right: Uint8Array): Uint8Array => {
+  const node = Buffer.allocUnsafe(65)
+  node[0] = 1
+  node.set(left, 1)
+  node.set(right, 33)
+  return hash('sha256', node, 'buffer')
+}
+
+/** One level up: neighbours are joined, a last one without neighbour moves up as it is, which is RFC 6962's split. */
+const toParents = (level: readonly Uint8Array[]): Uint8Array[] => {
+  const parents: Uint8Array[] = []
+  for (let at = 0; at < level.length; at += 2) {
+    const [left, right] = [level[at], level[at + 1]]
+    if (left !== undefined) parents.push(right === undefined ? left : toNodeHash(left, right))
+  }
+  return parents
+}
+
+const fold = (leafHashes: Uint8Array[]): Uint8Array => {
+  let level = leafHashes
+  while (level.length > 1) level = toParents(level)
+  return level[0] ?? Buffer.alloc(0)
+}
