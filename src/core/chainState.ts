@@ -1,6 +1,7 @@
 import type { Commit } from './commit.ts'
 import type { VerifyKey } from './ed25519.ts'
 import type { Gap } from './gap.ts'
+import type { LedgerEvent } from './ledgerEvents.ts'
 
 /** What a reader trusts beforehand: the ledger's name and the root public key of its genesis (raw, 32 bytes). */
 export interface Pin {
