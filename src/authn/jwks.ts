@@ -5,10 +5,10 @@ import type { Clock, Telemetry } from '../core/ports.ts'
 /** The keys of an identity provider, or that they cannot be had now. */
 export interface Jwks {
   /**
-   * Runs `attempt` with the keys; when it finds none that fits, once more with fresh ones if the cooldown allows.
-   * Throws {@link JwksUnavailable} when there are no keys, and whatever `attempt` throws.
+   * Runs `find` on the keys; when it finds none that fits, once more on fresh ones if the cooldown allows.
+   * Throws {@link JwksUnavailable} when there are no keys, and whatever `find` throws.
    */
-  use<T>(attempt: (keys: LocalJWKSet) => Promise<T>, signal: AbortSignal): Promise<T>
+  findKey<T>(find: (keys: LocalJWKSet) => Promise<T>, signal: AbortSignal): Promise<T>
 }
 
 /** No keys to verify with: the identity provider has not answered, or not for longer than jwksCacheMs. */
@@ -66,17 +66,17 @@ export const createJwks = (options: {
     return fetched
   }
   return {
-    async use(attempt, signal) {
+    async findKey(find, signal) {
       const first = await current(signal)
       try {
-        return await attempt(first.keys)
+        return await find(first.keys)
       } catch (error) {
         if (!(error instanceof errors.JWKSNoMatchingKey)) throw error
         if (fetched === first && (underWay !== undefined || mayFetch(LIMITS.jwksCooldownMs))) {
           await abortable(refresh(), signal)
         }
         if (fetched === undefined || fetched === first) throw error
-        return attempt(fetched.keys)
+        return find(fetched.keys)
       }
     },
   }

@@ -48,18 +48,18 @@ export const createJwt = (options: JwtOptions): Authenticator => {
   const jwks = createJwks({ url: new URL(options.jwksUrl), clock, telemetry })
   const algorithms = [...options.algorithms]
 
-  const verify = async (token: string, signal: AbortSignal): Promise<JWTPayload> =>
-    jwks.use(async (keys) => {
-      const { payload } = await jwtVerify(token, keys, {
-        issuer,
-        audience,
-        algorithms,
-        requiredClaims: ['sub', 'exp'],
-        clockTolerance: LIMITS.jwtClockToleranceSeconds,
-        currentDate: new Date(clock.now()),
-      })
-      return payload
-    }, signal)
+  const verify = async (token: string, signal: AbortSignal): Promise<JWTPayload> => {
+    // jose asks for the key after it has checked the algorithm: a token that cannot be good costs no fetch.
+    const { payload } = await jwtVerify(token, (header, input) => jwks.findKey((keys) => keys(header, input), signal), {
+      issuer,
+      audience,
+      algorithms,
+      requiredClaims: ['sub', 'exp'],
+      clockTolerance: LIMITS.jwtClockToleranceSeconds,
+      currentDate: new Date(clock.now()),
+    })
+    return payload
+  }
 
   const toAuthentication = (payload: JWTPayload): Authentication => {
     const attributes = toAttributes(payload, claims)
