@@ -10,6 +10,8 @@ export interface IdempotencyRecord {
   readonly bodyHex: string
   readonly lid: Lid
   readonly timeMs: number
+  /** Descendants whose effective state changed, for a change of state. */
+  readonly affected: number
 }
 
 /** Slots by hex; `order` holds them by commit time so that expired ones leave from the front. */
@@ -20,12 +22,20 @@ export interface IdempotencyState {
 
 const toHex = (bytes: Uint8Array): string => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('hex')
 
-const readClaim = (event: Event): { slot: Uint8Array; body: Uint8Array; lid: string } | undefined => {
+interface Claim {
+  readonly slot: Uint8Array
+  readonly body: Uint8Array
+  readonly lid: string
+  readonly affected: number
+}
+
+const readClaim = (event: Event): Claim | undefined => {
   switch (event.type) {
     case 'KeyCreated':
+      return event.data.idempotency && { ...event.data.idempotency, lid: event.data.lid, affected: 0 }
     case 'KeyEnabled':
     case 'KeyDisabled':
-      return event.data.idempotency ? { ...event.data.idempotency, lid: event.data.lid } : undefined
+      return event.data.idempotency && { ...event.data.idempotency, lid: event.data.lid, affected: event.data.affected }
     default:
       return undefined
   }
@@ -48,11 +58,12 @@ export const idempotencyProjection: Projection<IdempotencyState> = {
     const claim = readClaim(event)
     if (claim === undefined) return state
     const kept = dropExpired(state, meta.timeMs)
-    const record = {
+    const record: IdempotencyRecord = {
       slotHex: toHex(claim.slot),
       bodyHex: toHex(claim.body),
       lid: claim.lid as Lid,
       timeMs: meta.timeMs,
+      affected: claim.affected,
     }
     return { bySlot: kept.bySlot.set(record.slotHex, record), order: kept.order.push(record) }
   },

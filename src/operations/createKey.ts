@@ -43,6 +43,8 @@ const checkPlace = (input: Input, backend: string, facts: Facts): Result<true> =
 }
 
 export const createKey: Operation<'CreateKey'> = {
+  replay: ({ lid }, view, facts) => toCreated(view, lid, facts),
+
   targets(input, facts) {
     const identity = deriveIdentity(input.attributes ?? {}, facts.uniqueId)
     if (!identity.ok) return identity

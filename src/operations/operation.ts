@@ -1,5 +1,6 @@
 import type { Guard } from '../../projections/guards.ts'
 import { findEffectiveState } from '../../projections/hierarchy.ts'
+import type { IdempotencyRecord } from '../../projections/idempotency.ts'
 import type { KeyRecord } from '../../projections/keys.ts'
 import type { View } from '../../projections/view.ts'
 import type { EventData, EventName } from '../../schemas/events.ts'
@@ -75,6 +76,8 @@ export interface Operation<N extends OperationName> {
   /** For lists: what might be shown, after the cursor, in an order that later changes do not disturb. */
   candidates?(input: Request<N>, keys: readonly KeyRecord[], view: View): Result<Iterable<Candidate>>
   plan(input: Request<N>, resolved: Resolved): Result<Plan<N>>
+  /** For idempotent operations: the reply to a repeated request, rebuilt from the view. */
+  replay?(success: IdempotencyRecord, view: View, facts: Facts): Body<N>
   /** The failure when a key target does not exist; KEY_NOT_FOUND unless the operation hides it. */
   readonly missing?: 'INVALID_CIPHERTEXT'
 }

@@ -39,6 +39,11 @@ const checkRevision = (input: Request<Name>, record: KeyRecord): Result<true> =>
     ? ok(true)
     : fail('REVISION_CONFLICT', `if_revision: the key is at revision ${record.revision}`)
 
+const replay: NonNullable<Operation<Name>['replay']> = ({ lid, affected }, view, facts) => ({
+  key: toFoldedKeyBody(view, lid, facts),
+  affected_descendants: affected,
+})
+
 const findParent = (view: View, record: KeyRecord): KeyRecord | undefined => {
   if (record.parent === undefined) return undefined
   const parent = view.keys.byLid.get(record.parent)
@@ -47,6 +52,7 @@ const findParent = (view: View, record: KeyRecord): KeyRecord | undefined => {
 }
 
 export const enableKey: Operation<'EnableKey'> = {
+  replay,
   targets: (input) => ok([{ kind: 'key', action: 'kms:EnableKey', ref: input.key_id }]),
   plan(input, resolved) {
     const record = takeKey(resolved)
@@ -65,6 +71,7 @@ export const enableKey: Operation<'EnableKey'> = {
 }
 
 export const disableKey: Operation<'DisableKey'> = {
+  replay,
   targets: (input) => ok([{ kind: 'key', action: 'kms:DisableKey', ref: input.key_id }]),
   plan(input, resolved) {
     const record = takeKey(resolved)

@@ -1,0 +1,68 @@
+import type { Guard } from '../../projections/guards.ts'
+import type { View } from '../../projections/view.ts'
+import type { Lid } from '../core/instruction.ts'
+import type { KeyedHashes } from '../core/keyedHash.ts'
+import type {
+  Authenticator,
+  Clock,
+  Hsm,
+  Ledger,
+  PolicyDecisionPoint,
+  Principal,
+  Scheduler,
+  Telemetry,
+  Verdict,
+} from '../core/ports.ts'
+import type { Incoming, Outgoing } from '../core/request.ts'
+import type { Failure } from '../core/result.ts'
+import type { Ask } from './authorize.ts'
+import type { KeyLock } from './keyLock.ts'
+import type { Found } from './resolve.ts'
+
+export interface Ports {
+  readonly authenticator: Authenticator
+  readonly pdp: PolicyDecisionPoint
+  readonly hsm: Hsm
+  readonly ledger: Ledger<View, Guard>
+  readonly clock: Clock
+  readonly scheduler: Scheduler
+  readonly telemetry: Telemetry
+  readonly hashes: KeyedHashes
+}
+
+export interface Settings {
+  readonly origin: string
+  readonly defaultBackend: string
+  readonly backends: readonly string[]
+  readonly sendContextSha256: boolean
+  /** Whether the start-up comparison found that the HSM lacks this version's material. */
+  readonly isMissing: (lid: Lid, version: number) => boolean
+  /** For tests; LIMITS otherwise. */
+  readonly pdpTimeoutMs?: number
+  readonly requestsInFlightMax?: number
+}
+
+/** One authenticated request. */
+export interface Call {
+  readonly incoming: Incoming
+  readonly requestId: string
+  readonly principal: Principal
+  readonly signal: AbortSignal
+}
+
+/** One authenticated request on its way, with all it may use. */
+export interface Attempt extends Call {
+  readonly ports: Ports
+  readonly settings: Settings
+  readonly ask: Ask
+  readonly lock: KeyLock
+  readonly newId: () => string
+  /** Records a refusal, or counts it when this caller has too many, and answers it. */
+  readonly refuse: (failure: Failure) => Promise<Outgoing>
+}
+
+/** What is known of a request once it was permitted; goes into its record. */
+export interface Permitted {
+  readonly found: readonly Found[]
+  readonly decision?: Omit<Verdict, 'decision'>
+}

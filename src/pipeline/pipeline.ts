@@ -1,0 +1,147 @@
+import type { ErrorCode } from '../../schemas/errors.ts'
+import { LIMITS } from '../../schemas/limits.ts'
+import { CONTRACTS } from '../../schemas/registry.ts'
+import { createUuidV7 } from '../core/lid.ts'
+import type { Principal } from '../core/ports.ts'
+import type { Dispatch, Incoming, Outgoing } from '../core/request.ts'
+import { fail, ok, type Result } from '../core/result.ts'
+import type { Attempt, Call, Ports, Settings } from './attempt.ts'
+import { createAsk } from './authorize.ts'
+import { toEvent } from './envelope.ts'
+import { describeFault, findAbortCode } from './fault.ts'
+import { createKeyLock } from './keyLock.ts'
+import { recordRefusal } from './record.ts'
+import { createRefusals, type Refusals } from './refusals.ts'
+import { operate } from './run.ts'
+import { createValidate, type Validate } from './validate.ts'
+
+export interface Pipeline {
+  readonly dispatch: Dispatch
+  /** Records what was counted and not yet recorded; call after the transports have stopped. */
+  flush(): Promise<void>
+  inFlight(): number
+}
+
+/**
+ * The only caller of the ports, and the only way from a transport to an operation (invariant 1):
+ * authenticate → validate → resolve → authorize → plan → execute → record → append → reply.
+ */
+export const createPipeline = (ports: Ports, settings: Settings): Pipeline => {
+  const { clock, telemetry } = ports
+  const newId = () => createUuidV7(clock.now())
+  const stage: Stage = {
+    ports,
+    settings,
+    validate: createValidate(),
+    refusals: createServiceRefusals(ports, settings, newId),
+    tools: { ask: createAsk(ports.pdp, telemetry, settings.pdpTimeoutMs), lock: createKeyLock(), newId },
+  }
+  const inFlightMax = settings.requestsInFlightMax ?? LIMITS.requestsInFlightMax
+  let inFlight = 0
+
+  const answer = async (incoming: Incoming, requestId: string, signal: AbortSignal): Promise<Outgoing> => {
+    if (inFlight >= inFlightMax)
+      return toRefused(requestId, 'OVERLOADED', 'the service has too many requests under way')
+    inFlight += 1
+    try {
+      return await answerAnyone(stage, { incoming, requestId, signal })
+    } catch (error) {
+      const aborted = findAbortCode(signal)
+      if (aborted !== undefined) return { ok: false, requestId, error: aborted }
+      telemetry.log('error', 'a request failed inside the service', { request_id: requestId, ...describeFault(error) })
+      return toRefused(requestId, 'INTERNAL', 'the service failed; its log has the request id')
+    } finally {
+      inFlight -= 1
+    }
+  }
+
+  return {
+    async dispatch(incoming, signal) {
+      const startedMs = performance.now()
+      const outgoing = await answer(incoming, incoming.requestId ?? newId(), signal)
+      const code = outgoing.ok ? 'OK' : outgoing.error.code
+      telemetry.operationDone(incoming.operation, incoming.transport, code, performance.now() - startedMs)
+      return outgoing
+    },
+    flush: () => stage.refusals.flush(),
+    inFlight: () => inFlight,
+  }
+}
+
+interface Stage {
+  readonly ports: Ports
+  readonly settings: Settings
+  readonly validate: Validate
+  readonly refusals: Refusals
+  readonly tools: Pick<Attempt, 'ask' | 'lock' | 'newId'>
+}
+
+const toRefused = (requestId: string, code: ErrorCode, message: string): Outgoing => ({
+  ok: false,
+  requestId,
+  error: { code, message },
+})
+
+const createServiceRefusals = (ports: Ports, settings: Settings, newId: () => string): Refusals =>
+  createRefusals({
+    origin: settings.origin,
+    scheduler: ports.scheduler,
+    telemetry: ports.telemetry,
+    append: async (subject, body, circumstances) => {
+      const event = toEvent(newId(), subject, body, circumstances)
+      return ports.ledger.append({ events: [event], guards: [], toFailed: () => event }, new AbortController().signal)
+    },
+  })
+
+const answerAnyone = async (stage: Stage, call: Omit<Call, 'principal'>): Promise<Outgoing> => {
+  const { incoming, signal, requestId } = call
+  const outcome = await stage.ports.authenticator.authenticate(incoming.credentials, signal)
+  if (outcome.kind === 'authenticated') return answerCaller(stage, { ...call, principal: outcome.principal })
+  stage.refusals.countAuthentication(outcome.kind === 'refused' ? outcome.reason : 'unknown_kind')
+  return toRefused(requestId, 'UNAUTHENTICATED', 'a valid bearer token is required')
+}
+
+const answerCaller = async (stage: Stage, call: Call & { readonly principal: Principal }): Promise<Outgoing> => {
+  const { incoming, principal, requestId } = call
+  const attempt: Attempt = {
+    ...call,
+    ...stage.tools,
+    ports: stage.ports,
+    settings: stage.settings,
+    refuse: async (error) =>
+      stage.refusals.shouldRecord(principal, error.code)
+        ? recordRefusal(attempt, error)
+        : { ok: false, requestId, error },
+  }
+  const { refuse } = attempt
+  const decoded = incoming.decode()
+  try {
+    const accepted = checkIdempotencyKey(incoming)
+    if (!decoded.ok) return await refuse(decoded.error)
+    if (!accepted.ok) return await refuse(accepted.error)
+    const valid = stage.validate(incoming.operation, decoded.value)
+    return valid.ok ? await operate(attempt, valid.value) : await refuse(valid.error)
+  } finally {
+    zeroBytes(decoded.ok ? decoded.value : {})
+  }
+}
+
+/** Zeroes every byte field of a decoded request: the pipeline owns them, and any may be a secret (invariant 5). */
+const zeroBytes = (decoded: Readonly<Record<string, unknown>>) => {
+  for (const member of Object.values(decoded)) if (member instanceof Uint8Array) member.fill(0)
+}
+
+const IDEMPOTENCY_KEY_REGEX = /^[\x21-\x7e]+$/
+
+const checkIdempotencyKey = ({ operation, idempotencyKey }: Incoming): Result<true> => {
+  if (idempotencyKey === undefined) return ok(true)
+  if (!CONTRACTS[operation].idempotent)
+    return fail('INVALID_REQUEST', `Idempotency-Key: ${operation} does not take one`)
+  const isFit = idempotencyKey.length <= LIMITS.idempotencyKeyCharsMax && IDEMPOTENCY_KEY_REGEX.test(idempotencyKey)
+  return isFit
+    ? ok(true)
+    : fail(
+        'INVALID_REQUEST',
+        `Idempotency-Key must be 1 to ${LIMITS.idempotencyKeyCharsMax} printable ASCII characters`,
+      )
+}

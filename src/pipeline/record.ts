@@ -1,0 +1,111 @@
+import type { Guard } from '../../projections/guards.ts'
+import type { OperationName } from '../../schemas/registry.ts'
+import type { Verdict } from '../core/ports.ts'
+import type { Outgoing } from '../core/request.ts'
+import type { Failure } from '../core/result.ts'
+import type { EventBody, Recorded } from '../operations/operation.ts'
+import type { Attempt, Permitted } from './attempt.ts'
+import { type Circumstances, type Subject, toEvent } from './envelope.ts'
+
+/** A signal that never fires: what happened is recorded whether or not the caller still waits. */
+const NEVER = new AbortController().signal
+
+/** Codes after which the ledger certainly does not hold the record, so that what the HSM made can be undone. */
+const CERTAINLY_ABSENT: ReadonlySet<string> = new Set(['OVERLOADED', 'CANCELLED', 'TIMEOUT', 'TOO_LARGE'])
+
+const toSubject = ({ incoming, principal, requestId }: Attempt): Subject => ({
+  principal,
+  transport: incoming.transport,
+  requestId,
+  action: `kms:${incoming.operation}`,
+})
+
+export const toFailed = ({ requestId }: Attempt, error: Failure): Outgoing => ({ ok: false, requestId, error })
+
+const appendFailure = async (attempt: Attempt, body: EventBody, around: Circumstances, failure: Failure) => {
+  const event = toEvent(attempt.newId(), toSubject(attempt), body, { ...around, code: failure.code })
+  const appended = await attempt.ports.ledger.append({ events: [event], guards: [], toFailed: () => event }, NEVER)
+  return toFailed(attempt, appended.ok ? failure : appended.error)
+}
+
+/** The decision and keys of a permitted request as its record shows them. */
+const toAround = ({ found, decision }: Permitted): Omit<Circumstances, 'outcome'> => ({
+  resources: found.flatMap(({ record }) => (record === undefined ? [] : [{ type: 'Key', id: record.lid }])),
+  ...withDecision(decision),
+})
+
+export const withDecision = (decision: Omit<Verdict, 'decision'> | undefined) =>
+  decision === undefined ? {} : { decision }
+
+/** Records a denial, then answers it. */
+export const recordDenial = (attempt: Attempt, permitted: Permitted, failure: Failure): Promise<Outgoing> =>
+  appendFailure(attempt, { type: 'AccessDenied', data: {} }, { ...toAround(permitted), outcome: 'denied' }, failure)
+
+/** Records that a permitted operation failed, then answers it. */
+export const recordFailure = (attempt: Attempt, permitted: Permitted, failure: Failure): Promise<Outgoing> =>
+  appendFailure(attempt, { type: 'OperationFailed', data: {} }, { ...toAround(permitted), outcome: 'failed' }, failure)
+
+/** Records that an authenticated request was refused, without its content, then answers it. */
+export const recordRefusal = (attempt: Attempt, failure: Failure): Promise<Outgoing> =>
+  appendFailure(attempt, { type: 'RequestRefused', data: { count: 1 } }, { outcome: 'failed' }, failure)
+
+const compensate = async ({ ports }: Attempt, recorded: Recorded<OperationName>) => {
+  if (recorded.compensation === undefined) return
+  const undone = await ports.hsm.execute(recorded.compensation, NEVER)
+  if (!undone.ok) ports.telemetry.log('warn', 'an HSM object without a record was left for the sweep')
+}
+
+const toSuccessAround = (permitted: Permitted, recorded: Recorded<OperationName>) => ({
+  resources: recorded.resources.map(({ lid, version }) => ({
+    type: 'Key',
+    id: lid,
+    ...(version === undefined ? {} : { version }),
+  })),
+  ...withDecision(permitted.decision),
+  ...(recorded.contextHash === undefined ? {} : { contextHash: recorded.contextHash }),
+})
+
+export interface Release {
+  readonly permitted: Permitted
+  readonly recorded: Recorded<OperationName>
+  readonly guards: readonly Guard[]
+}
+
+/**
+ * Appends the record of a success, and only then lets the reply out: no result leaves before its record is durable
+ * (invariant 2). On every other way out the computed secrets are zeroed, and what the HSM made is undone if the ledger
+ * certainly does not name it.
+ */
+export const release = async (attempt: Attempt, { permitted, recorded, guards }: Release): Promise<Outgoing> => {
+  const subject = toSubject(attempt)
+  const around = toSuccessAround(permitted, recorded)
+  const dispose = () => {
+    for (const secret of recorded.secrets ?? []) secret[Symbol.dispose]()
+  }
+  const event = toEvent(attempt.newId(), subject, recorded.event, { ...around, outcome: 'success' })
+  let isReleased = false
+  try {
+    const appended = await attempt.ports.ledger.append(
+      {
+        events: [event],
+        guards,
+        toFailed: ({ code }) =>
+          toEvent(event.id, subject, { type: 'OperationFailed', data: {} }, { ...around, outcome: 'failed', code }),
+      },
+      attempt.signal,
+    )
+    if (!appended.ok) {
+      if (CERTAINLY_ABSENT.has(appended.error.code)) await compensate(attempt, recorded)
+      return toFailed(attempt, appended.error)
+    }
+    if (appended.value.refused !== undefined) {
+      await compensate(attempt, recorded)
+      return toFailed(attempt, appended.value.refused)
+    }
+    const body = { ...recorded.toReply(appended.value.view), receipt: appended.value.receipt }
+    isReleased = true
+    return { ok: true, requestId: attempt.requestId, body, dispose }
+  } finally {
+    if (!isReleased) dispose()
+  }
+}
