@@ -45,6 +45,10 @@ export const LIMITS = {
   eventBytesMax: 64 * 1024,
   eventDepthMax: 32,
   missingRunMax: 2 ** 24,
+  lostAnchorsMax: 64,
+  findingsReportedMax: 1000,
+  exportLineBytesMax: 4 * 1024 * 1024,
+  exportDepthMax: 64,
   appendQueueMax: 8192,
   appendDeadlineMs: 15_000,
   publishTimeoutMs: 2_000,
@@ -74,6 +78,11 @@ export const LIMITS = {
   hsmSessionsMax: 8,
   hsmHandleCacheMax: 10_000,
   hsmBatchBytesMax: 1024 * 1024,
+  hsmFrameBytesMax: 64 * 1024 * 1024,
+  hsmShortCallMsMax: 0.4,
+  hsmSlowCallsMax: 2,
+  hsmProcessesMax: 16,
+  hsmStopDeadlineMs: 2_000,
   sweepWithoutConfirmationMax: 100,
   // PDP and authentication
   pdpTimeoutMs: 1_000,
@@ -101,6 +110,20 @@ export const LIMITS = {
   httpConnectionsMax: 4096,
   httpHeadersTimeoutMs: 10_000,
   httpKeepAliveMs: 30_000,
+  // Configuration
+  configBytesMax: 256 * 1024,
+  configPathCharsMax: 4096,
+  configNameCharsMax: 255,
+  configClaimsMax: 32,
+  authenticatorsMax: 8,
+  natsServersMax: 16,
+  hsmBackendsMax: 16,
+  hsmProcessesMax: 16,
+  // Dev profile
+  devNatsStartMs: 10_000,
+  devNatsStopMs: 10_000,
+  devTokenInitMs: 20_000,
+  devBootstrapTokenAgeMs: 30 * 24 * 3600 * 1000,
   // Shutdown
   drainDeadlineMs: 10_000,
 } as const

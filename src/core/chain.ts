@@ -135,7 +135,7 @@ const findMisplacement = (state: ChainState, message: LedgerMessage, { head }: C
   if (head.subject !== message.subject) return 'the message is on another subject than head.subject'
   const stream = state.nextStream ?? state.stream
   const isOther = message.stream !== undefined && stream !== undefined && message.stream !== stream
-  if (isOther) return `the message is in stream ${message.stream}, not ${stream}`
+  if (isOther) return `the message is in stream ${JSON.stringify(message.stream)}, not ${stream}`
   return state.nextStream !== undefined && message.stream === undefined
     ? `a message follows LedgerRolled in its stream`
     : undefined

@@ -1,3 +1,4 @@
+import { LIMITS } from '../../schemas/limits.ts'
 import type { RecordedEvent } from './commit.ts'
 import { encodeMsgpack } from './encodeMsgpack.ts'
 import { ok, type Result } from './result.ts'
@@ -62,8 +63,6 @@ export const toRootAttestation = (root: {
 const EPOCH_LABEL = Buffer.from('chatelaine/epoch/v1\0', 'latin1')
 const ROOT_LABEL = Buffer.from('chatelaine/root/v1\0', 'latin1')
 
-const LOST_ANCHORS_MAX = 64
-
 type Data = RecordedEvent['data']
 type Name = LedgerEvent['type']
 
@@ -93,7 +92,7 @@ const READERS: { readonly [N in Name]: (data: Data) => (LedgerEvent & { readonly
 }
 
 const parseLost = (lost: unknown): readonly Anchor[] | undefined => {
-  if (!Array.isArray(lost) || lost.length > LOST_ANCHORS_MAX) return undefined
+  if (!Array.isArray(lost) || lost.length > LIMITS.lostAnchorsMax) return undefined
   const anchors: Anchor[] = []
   for (const item of lost) {
     if (!isMap(item) || !isUint(item['size']) || typeof item['hash'] !== 'string') return undefined

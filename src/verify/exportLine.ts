@@ -1,0 +1,83 @@
+import { LIMITS } from '../../schemas/limits.ts'
+import type { LedgerMessage } from '../core/chainState.ts'
+import { decodeCommit } from '../core/commit.ts'
+import { ok, type Result } from '../core/result.ts'
+import { parseStrictJson } from '../core/strictJson.ts'
+
+/** A message with the stream it stands in, which an export always names. */
+export type ExportedMessage = LedgerMessage & { readonly stream: string }
+
+/**
+ * One line of an export, without the line end. `message` is the exact payload, identity tags included, as only auditors
+ * may see it; `decoded` is for people and has none.
+ */
+export const formatExportLine = ({ stream, seq, subject, payload }: ExportedMessage): string =>
+  JSON.stringify({
+    stream,
+    seq,
+    subject,
+    message: toBuffer(payload).toString('base64'),
+    decoded: decodeForPeople(payload),
+  })
+
+/** A message as people read it: byte strings in hex, no identity tags (invariant 6), or why it cannot be decoded. */
+export const decodeForPeople = (payload: Uint8Array): unknown => {
+  const decoded = decodeCommit(payload)
+  if (!decoded.ok) return { error: decoded.error }
+  const { head, kid, hash, signature, events } = decoded.value
+  const { timeMs, eventsRoot, ...rest } = head
+  return toReadable({
+    hash,
+    kid,
+    signature,
+    head: { ...rest, time: new Date(Math.min(timeMs, DATE_MAX_MS)).toISOString(), events_root: eventsRoot },
+    events: events.map(({ fields }) => fields),
+  })
+}
+
+/** Reads the first four members of an export's line and nothing else of it. Says in words what is wrong. */
+export const parseExportLine = (line: Uint8Array): Result<ExportedMessage, string> => {
+  const [, stream, seq, subject, message] = OWN_LINE.exec(toBuffer(line).toString('latin1')) ?? []
+  if (stream === undefined) return parseForeignLine(line)
+  return toMessage({ stream, seq: Number(seq), subject, message })
+}
+
+/** A line as {@link formatExportLine} writes it; what follows `message` is not looked at. */
+const OWN_LINE =
+  /^\{"stream":"([A-Za-z0-9_-]+)","seq":([1-9][0-9]{0,15}),"subject":"([A-Za-z0-9_.-]+)","message":"([A-Za-z0-9+/]*={0,2})"[,}]/
+
+/** The same members in other JSON: with spaces, reordered, or rewritten by another tool. */
+const parseForeignLine = (line: Uint8Array): Result<ExportedMessage, string> => {
+  const parsed = parseStrictJson(line, LIMITS.exportDepthMax)
+  if (!parsed.ok) return { ok: false, error: `not an export line: ${parsed.error.rule}` }
+  return typeof parsed.value === 'object' && parsed.value !== null
+    ? toMessage({ ...parsed.value })
+    : { ok: false, error: 'not an export line: not an object' }
+}
+
+const toMessage = (line: Readonly<Record<string, unknown>>): Result<ExportedMessage, string> => {
+  const { stream, seq, subject, message } = line
+  if (typeof stream !== 'string' || typeof subject !== 'string' || typeof message !== 'string' || !isSeq(seq))
+    return { ok: false, error: 'not an export line: stream, seq, subject and message are wanted' }
+  const payload = Buffer.from(message, 'base64')
+  return payload.toString('base64') === message
+    ? ok({ stream, seq, subject, payload })
+    : { ok: false, error: 'not an export line: message is not canonical base64' }
+}
+
+const isSeq = (value: unknown): value is number => Number.isSafeInteger(value) && Number(value) >= 1
+
+const DATE_MAX_MS = 8.64e15
+const IDENTITY_TAGS = 'identity_tags'
+
+const toBuffer = (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+
+/** Leaves identity tags out at any depth, whatever the event: a later type may carry them too. */
+const toReadable = (value: unknown): unknown => {
+  if (value instanceof Uint8Array) return toBuffer(value).toString('hex')
+  if (Array.isArray(value)) return value.map(toReadable)
+  if (typeof value !== 'object' || value === null) return value
+  const readable: Record<string, unknown> = Object.create(null)
+  for (const [key, member] of Object.entries(value)) if (key !== IDENTITY_TAGS) readable[key] = toReadable(member)
+  return readable
+}
