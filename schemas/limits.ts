@@ -56,6 +56,7 @@ export const LIMITS = {
   epochCommitsMax: 2 ** 24,
   epochAgeRenewMs: 24 * 3600 * 1000,
   epochAgeMaxMs: 7 * 24 * 3600 * 1000,
+  epochRetryMs: 60_000,
   writerAskIntervalMs: 1_000,
   writerUnansweredMax: 3,
   writerJitterMs: 1_000,
@@ -110,6 +111,10 @@ export const LIMITS = {
   httpConnectionsMax: 4096,
   httpHeadersTimeoutMs: 10_000,
   httpKeepAliveMs: 30_000,
+  httpConnectionsCheckMs: 5_000,
+  pathSegmentCharsMax: 512,
+  retryAfterSeconds: 1,
+  readinessDeadlineMs: 3_000,
   // Configuration
   configBytesMax: 256 * 1024,
   configPathCharsMax: 4096,
@@ -118,7 +123,6 @@ export const LIMITS = {
   authenticatorsMax: 8,
   natsServersMax: 16,
   hsmBackendsMax: 16,
-  hsmProcessesMax: 16,
   // Dev profile
   devNatsStartMs: 10_000,
   devNatsStopMs: 10_000,

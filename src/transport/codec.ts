@@ -9,6 +9,8 @@ import { decodeBody, encodeBody, parseMediaType, type WireFormat } from '../core
 export interface RawBody {
   readonly contentType: string | undefined
   readonly bytes: Uint8Array
+  /** Set where a body beyond the limit was not even read to its end. */
+  readonly isTooLarge?: boolean
 }
 
 /** Turns the bytes of one operation into fields and back; one for each contract, made once. */
@@ -29,8 +31,8 @@ const createCodec = (name: OperationName): Codec => {
   const replyBytes = findByteFields(reply)
   const names = new Set(Object.keys(toFieldSchemas(CONTRACTS[name])))
   return {
-    decode: ({ contentType, bytes }) => {
-      if (bytes.length > LIMITS.requestBytesMax) return refuseSize()
+    decode: ({ contentType, bytes, isTooLarge }) => {
+      if (isTooLarge === true || bytes.length > LIMITS.requestBytesMax) return refuseSize()
       const format = parseMediaType(contentType)
       return format.ok ? decodeBody(bytes, { format: format.value, byteFields: requestBytes, names }) : format
     },

@@ -1,5 +1,7 @@
 import { ERRORS } from '../../schemas/errors.ts'
+import { encodeMsgpack } from '../core/encodeMsgpack.ts'
 import type { Failure } from '../core/result.ts'
+import type { WireFormat } from '../core/wire.ts'
 
 /** The body of every error on both transports. */
 export const toErrorBody = (requestId: string, failure: Failure) => ({
@@ -10,3 +12,9 @@ export const toErrorBody = (requestId: string, failure: Failure) => ({
     retryable: ERRORS[failure.code].retryable,
   },
 })
+
+/** {@link toErrorBody} as bytes. */
+export const encodeError = (format: WireFormat, requestId: string, failure: Failure): Buffer => {
+  const body = toErrorBody(requestId, failure)
+  return format === 'msgpack' ? encodeMsgpack(body) : Buffer.from(JSON.stringify(body))
+}
