@@ -1,4 +1,5 @@
 import type { Event } from '../schemas/events.ts'
+import { type GenesisState, genesisProjection } from './genesis.ts'
 import { type HierarchyState, hierarchyProjection } from './hierarchy.ts'
 import { type IdempotencyState, idempotencyProjection } from './idempotency.ts'
 import { type KeysState, keysProjection } from './keys.ts'
@@ -18,6 +19,7 @@ export interface Position {
 /** All projections at one position: an immutable value, so a plan sees one consistent state and a fold can be dropped. */
 export interface View {
   readonly at: Position
+  readonly genesis: GenesisState
   readonly keys: KeysState
   readonly hierarchy: HierarchyState
   readonly idempotency: IdempotencyState
@@ -26,6 +28,7 @@ export interface View {
 
 export const createEmptyView = (origin: string): View => ({
   at: { origin, epoch: 0, seq: 0, hash: '0'.repeat(64), timeMs: 0 },
+  genesis: genesisProjection.initial,
   keys: keysProjection.initial,
   hierarchy: hierarchyProjection.initial,
   idempotency: idempotencyProjection.initial,
@@ -35,6 +38,7 @@ export const createEmptyView = (origin: string): View => ({
 /** Folds one event of a commit into every projection; the position stays. */
 export const foldEvent = (view: View, event: Event, meta: EventMeta): View => ({
   at: view.at,
+  genesis: genesisProjection.evolve(view.genesis, event, meta),
   keys: keysProjection.evolve(view.keys, event, meta),
   hierarchy: hierarchyProjection.evolve(view.hierarchy, event, meta),
   idempotency: idempotencyProjection.evolve(view.idempotency, event, meta),

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { findEffectiveState } from '../../projections/hierarchy.ts'
+import { findEffectiveState, listAncestors } from '../../projections/hierarchy.ts'
 import type { KeyRecord } from '../../projections/keys.ts'
 import type { View } from '../../projections/view.ts'
 import type { Principal, Question } from '../core/ports.ts'
@@ -27,12 +27,14 @@ const toKeyResource = (view: View, record: KeyRecord): Resource => ({
     usage: record.usage,
     state: record.state,
     effective_state: findEffectiveState(view.keys, record).state,
-    ...(record.parent === undefined ? {} : { parent: record.parent }),
+    ...(record.parent === undefined ? {} : { parent: record.parent, ancestors: toAncestors(view, record) }),
     backend: toCurrentVersion(record).backend,
     identity_tags: record.identityTags as Values,
     user_tags: Object.fromEntries(record.userTags.map(({ key, value }) => [key, value])),
   },
 })
+
+const toAncestors = (view: View, record: KeyRecord) => listAncestors(view.keys, record).map(({ lid }) => lid)
 
 const toSubject = (asking: Asking): Omit<Question, 'action' | 'resource'> => ({
   request_id: asking.requestId,
