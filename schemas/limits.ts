@@ -128,6 +128,8 @@ export const LIMITS = {
   devNatsStopMs: 10_000,
   devTokenInitMs: 20_000,
   devBootstrapTokenAgeMs: 30 * 24 * 3600 * 1000,
+  // Logs
+  logTextCharsMax: 512,
   // Shutdown
   drainDeadlineMs: 10_000,
 } as const

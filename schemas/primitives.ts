@@ -13,8 +13,10 @@ export const Bytes = (min: number, max: number, description?: string) =>
   )
 
 /** An object whose members are all named; an unknown one is refused. */
-export const Fields = <P extends Record<string, TSchema>>(properties: P, options: { description?: string } = {}) =>
-  Type.Object(properties, { additionalProperties: false, ...options })
+export const Fields = <P extends Record<string, TSchema>>(
+  properties: P,
+  options: { readonly description?: string; readonly default?: object } = {},
+) => Type.Object(properties, { additionalProperties: false, ...options })
 
 /** Text of `min` to `max` UTF-8 bytes. */
 export const Text = (min: number, max: number, description?: string) =>
@@ -25,8 +27,13 @@ export const Text = (min: number, max: number, description?: string) =>
   )
 
 /** One of a closed list of strings. */
-export const OneOf = <const L extends readonly string[]>(names: L, description?: string) =>
-  Type.Unsafe<L[number]>({ type: 'string', enum: [...names], ...(description ? { description } : {}) })
+export const OneOf = <const L extends readonly string[]>(names: L, description?: string, preset?: L[number]) =>
+  Type.Unsafe<L[number]>({
+    type: 'string',
+    enum: [...names],
+    ...(description ? { description } : {}),
+    ...(preset ? { default: preset } : {}),
+  })
 
 export const LID_PATTERN = '^lid_[0-9a-f]{64}$'
 export const ALIAS_PATTERN = '^alias/[A-Za-z0-9_/-]{1,128}$'

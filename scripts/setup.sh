@@ -39,7 +39,7 @@ apt_install() {
   [ "$(id -u)" = 0 ] || die "$why missing: as root, run: apt-get install $*"
   say "installing $* by apt ($why missing)"
   quietly apt-get -qq update || die 'apt-get update failed; its words are above'
-  DEBIAN_FRONTEND=noninteractive quietly apt-get -qq -y --no-install-recommends install "$@" ||
+  quietly env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install "$@" ||
     die "apt-get install $* failed; its words are above"
 }
 

@@ -1,0 +1,53 @@
+import type { Config } from '../../schemas/config.ts'
+
+/**
+ * The rules between fields that a schema cannot say: names that must agree, and TLS wherever something leaves the
+ * machine. Gives the first that is broken, as `field: rule`.
+ */
+export const findConfigFault = (config: Config): string | undefined =>
+  findHsmFault(config.hsm) ?? findNatsFault(config.nats) ?? findHttpFault(config.http) ?? findAuthnFault(config.authn)
+
+const findHsmFault = ({ backends, ledger_backend }: Config['hsm']): string | undefined => {
+  const ids = backends.map(({ id }) => id)
+  const twice = ids.findIndex((id, at) => ids.indexOf(id) !== at)
+  if (twice >= 0) return `hsm.backends.${twice}.id: is used twice`
+  if (!ids.includes(ledger_backend)) return 'hsm.ledger_backend: must be the id of one of hsm.backends'
+  return undefined
+}
+
+const findNatsFault = (nats: Config['nats']): string | undefined => {
+  if (nats.tls !== undefined && (nats.tls.cert_file === undefined) !== (nats.tls.key_file === undefined)) {
+    return 'nats.tls: cert_file and key_file go together'
+  }
+  const open = nats.servers.findIndex((server) => !isLoopbackHost(new URL(server).hostname))
+  if (open >= 0 && nats.tls === undefined && !nats.allow_plaintext) {
+    return `nats.servers.${open}: is not on loopback: set nats.tls (or nats.allow_plaintext on a network of your own)`
+  }
+  return undefined
+}
+
+const findHttpFault = (http: Config['http']): string | undefined => {
+  if (!isLoopbackHost(http.host) && http.tls === undefined && !http.allow_plaintext) {
+    return 'http.host: is not loopback: set http.tls (or http.allow_plaintext behind something that ends TLS)'
+  }
+  if (http.admin !== undefined && http.admin.port === http.port) return 'http.admin.port: must differ from http.port'
+  return undefined
+}
+
+const findAuthnFault = ({ chain }: Config['authn']): string | undefined => {
+  const kinds = chain.map(({ kind }) => kind)
+  if (kinds.filter((kind) => kind === 'bootstrap_token').length > 1) return 'authn.chain: only one bootstrap_token'
+  for (const [at, one] of chain.entries()) {
+    if (one.kind !== 'jwt') continue
+    if (!URL.canParse(one.jwks_url)) return `authn.chain.${at}.jwks_url: is not a URL`
+    const url = new URL(one.jwks_url)
+    if (url.protocol !== 'https:' && !isLoopbackHost(url.hostname)) {
+      return `authn.chain.${at}.jwks_url: must be https, or on loopback`
+    }
+  }
+  return undefined
+}
+
+/** Whether a host name or address means this machine only. */
+export const isLoopbackHost = (host: string): boolean =>
+  host === 'localhost' || host === '::1' || host === '[::1]' || /^127(\.\d{1,3}){3}$/.test(host)

@@ -1,0 +1,65 @@
+import type { View } from '../../projections/view.ts'
+import type { Lid, MaterialRef } from '../core/instruction.ts'
+import type { Hsm, HsmObject, Telemetry } from '../core/ports.ts'
+
+/** What the token and the ledger say of each other. */
+export interface MaterialReport {
+  readonly backend: string
+  /** Objects of ours that no version in the ledger names: left by a crash, kept until `sweep`. */
+  readonly orphans: readonly HsmObject[]
+  /** Versions whose material the token does not hold, as `<lid>/<version>`. */
+  readonly missing: readonly string[]
+}
+
+/** Names one version. */
+export const toVersionName = (lid: Lid, version: number): string => `${lid}/${version}`
+
+/** Every living version whose material is on this backend, with its epoch-free name. */
+export const listMaterial = (view: View, backend: string): readonly MaterialRef[] =>
+  [...view.keys.byLid.values()].flatMap((record) =>
+    record.versions
+      .filter((version) => version.backend === backend && version.state === 'enabled')
+      .map((version) => ({
+        lid: record.lid,
+        version: version.version,
+        spec: record.spec,
+        sealedHandle: version.sealedHandle,
+        ...(version.publicKey === undefined ? {} : { publicKey: version.publicKey }),
+      })),
+  )
+
+/**
+ * Compares one backend's token with the ledger (invariant 12) and says loudly what does not fit. Nothing is destroyed.
+ * Gives nothing while the backend does not answer.
+ */
+export const reportMaterial = async (
+  { hsm, view, telemetry }: { readonly hsm: Hsm; readonly view: View; readonly telemetry: Telemetry },
+  backend: string,
+  signal: AbortSignal,
+): Promise<MaterialReport | undefined> => {
+  const material = listMaterial(view, backend)
+  const named = new Set(material.map(({ lid, version }) => toVersionName(lid, version)))
+  const inventory = await hsm.inventory(backend, signal)
+  const absent = inventory.ok ? await hsm.findMissing(backend, material, signal) : inventory
+  if (!inventory.ok || !absent.ok) {
+    telemetry.log('warn', 'the token could not be compared with the ledger', { backend })
+    return undefined
+  }
+  const isNamed = ({ lid, version, complete }: HsmObject) => complete && named.has(`${lid}/${version}`)
+  const orphans = inventory.value.filter((object) => !isNamed(object))
+  const missing = absent.value.map(({ lid, version }) => toVersionName(lid, version))
+  for (const name of missing)
+    telemetry.log('error', 'material_missing: the HSM does not hold a version of the ledger', {
+      backend,
+      version: name,
+    })
+  for (const { label } of orphans)
+    telemetry.log('warn', 'orphan: the ledger does not name an HSM object', { backend, label })
+  telemetry.log('info', 'token compared with ledger', {
+    backend,
+    versions: material.length,
+    orphans: orphans.length,
+    missing: missing.length,
+  })
+  return { backend, orphans, missing }
+}
