@@ -4,6 +4,7 @@ import { LIMITS } from '../../schemas/limits.ts'
 import { isSignedBy, type VerifyKey } from './ed25519.ts'
 import { encodeMsgpack } from './encodeMsgpack.ts'
 import { toMerkleRoot } from './merkle.ts'
+import { parseEvent, type RecordedEvent } from './recordedEvent.ts'
 import { must, ok, type Result } from './result.ts'
 import { decodeStrictMsgpack } from './strictMsgpack.ts'
 
@@ -22,15 +23,6 @@ export interface Head {
   /** Hash of the last valid commit; zeros at genesis. */
   readonly prev: Uint8Array
   readonly eventsRoot: Uint8Array
-}
-
-/** An event as it stands in a commit: its exact bytes, and the two members every reader needs. */
-export interface RecordedEvent {
-  readonly bytes: Uint8Array
-  readonly type: string
-  readonly data: Readonly<Record<string, unknown>>
-  /** The whole map, `type` and `data` included; byte strings are views of `bytes`. */
-  readonly fields: Readonly<Record<string, unknown>>
 }
 
 /** A commit whose syntax, limits and Merkle root hold. Its place in the chain and its signature are `chain.ts`'s. */
@@ -179,21 +171,9 @@ export const decodeCommit = (payload: Uint8Array): Result<Commit, string> => {
   return ok({ head: head.value, ...envelope.value, hash: hashEnvelope(envelopeBytes), events })
 }
 
-/** Reads one event's bytes: a map with a string `type` and a map `data`. */
-export const parseEvent = (bytes: Uint8Array): Result<RecordedEvent, string> => {
-  const fields = decodeStrictMsgpack(bytes, EVENT_ENCODING)
-  if (!fields.ok) return fields
-  if (!isMap(fields.value)) return bad('is not a map')
-  const { type, data } = fields.value
-  if (typeof type !== 'string') return bad('type is not a string')
-  if (!isMap(data)) return bad('data is not a map')
-  return ok({ bytes, type, data, fields: fields.value })
-}
-
 const SIGN_LABEL = Buffer.from('chatelaine/sign/v1\0', 'latin1')
 const COMMIT_LABEL = Buffer.from('chatelaine/commit/v1\0', 'latin1')
 
-const EVENT_ENCODING = { depthMax: LIMITS.eventDepthMax, allowFloats: true, allowNil: true } as const
 const HEAD_ENCODING = { depthMax: 1, allowFloats: false, allowNil: false } as const
 
 const bad = (error: string): { readonly ok: false; readonly error: string } => ({ ok: false, error })

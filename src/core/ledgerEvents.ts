@@ -1,6 +1,6 @@
 import { LIMITS } from '../../schemas/limits.ts'
-import type { RecordedEvent } from './commit.ts'
 import { encodeMsgpack } from './encodeMsgpack.ts'
+import type { RecordedEvent } from './recordedEvent.ts'
 import { ok, type Result } from './result.ts'
 
 /** The ledger's own events as the chain rules read them (docs/LEDGER.md, "Who may sign what"). */
