@@ -1,0 +1,87 @@
+import { describe, expect, test } from 'vitest'
+import { createTelemetry } from '../../../src/telemetry/telemetry.ts'
+
+const capture = () => {
+  let text = ''
+  const keep = (line: string) => {
+    text += line
+  }
+  const telemetry = createTelemetry({ level: 'info', destination: { write: keep } })
+  return { telemetry, text: () => text }
+}
+
+describe('logs', () => {
+  test('a line is JSON with level, time, message and the allowed fields', () => {
+    const { telemetry, text } = capture()
+    telemetry.log('warn', 'a commit is in doubt', { seq: 7 })
+    expect(JSON.parse(text())).toMatchObject({ level: 'warn', msg: 'a commit is in doubt', seq: 7 })
+  })
+
+  test('a field that is not on the list is named but its value does not appear', () => {
+    const { telemetry, text } = capture()
+    telemetry.log('info', 'x', { plaintext: 'MARKER', token: 'MARKER', seq: 1 })
+    expect(text()).not.toContain('MARKER')
+    expect(JSON.parse(text())).toMatchObject({ seq: 1, fields_left_out: 'plaintext token' })
+  })
+
+  test('an object under an allowed name has no way in', () => {
+    const { telemetry, text } = capture()
+    const fields: Record<string, never> = JSON.parse('{"error":{"message":"MARKER"},"reason":["MARKER"]}')
+    telemetry.log('error', 'x', fields)
+    expect(text()).not.toContain('MARKER')
+  })
+
+  test('long text is cut', () => {
+    const { telemetry, text } = capture()
+    telemetry.log('error', 'x', { error: 'e'.repeat(100_000) })
+    expect(text().length).toBeLessThan(1_000)
+  })
+
+  test('a line below the level is not written', () => {
+    const { telemetry, text } = capture()
+    telemetry.log('debug', 'x')
+    expect(text()).toBe('')
+  })
+})
+
+describe('metrics', () => {
+  test('operations are counted by code and transport, with their latency', async () => {
+    const { telemetry } = capture()
+    telemetry.operationDone('Encrypt', 'nats', 'OK', 3)
+    telemetry.operationDone('Encrypt', 'nats', 'ACCESS_DENIED', 1)
+    const { body } = await telemetry.metrics.render()
+    expect(body).toContain('kms_operations_total{operation="Encrypt",transport="nats",code="OK"} 1')
+    expect(body).toContain('kms_operations_total{operation="Encrypt",transport="nats",code="ACCESS_DENIED"} 1')
+    expect(body).toContain('kms_operation_duration_seconds_count{operation="Encrypt",transport="nats"} 2')
+  })
+
+  test('gauges are read at scrape time', async () => {
+    const { telemetry } = capture()
+    let seq = 1
+    telemetry.metrics.registerGauges({
+      ledgerStatus: () => ({ role: 'writer', epoch: 2, seq, hash: '', queued: 3, inDoubt: true }),
+      hsmStatus: () => [{ backend: 'main', state: 'DOWN', breaker: 'open', queued: 4 }],
+      inFlight: () => 5,
+    })
+    telemetry.metrics.observeCommit(17)
+    telemetry.metrics.countRefusedReplySubject()
+    seq = 9
+    const { body } = await telemetry.metrics.render()
+    for (const line of [
+      'kms_ledger_head_seq 9',
+      'kms_ledger_epoch 2',
+      'kms_ledger_queue 3',
+      'kms_ledger_in_doubt 1',
+      'kms_ledger_alarm 0',
+      'kms_ledger_role{role="writer"} 1',
+      'kms_ledger_role{role="follower"} 0',
+      'kms_hsm_breaker_open{backend="main"} 1',
+      'kms_hsm_queue{backend="main"} 4',
+      'kms_requests_in_flight 5',
+      'kms_ledger_events_per_commit_sum 17',
+      'kms_refused_reply_subjects_total 1',
+    ]) {
+      expect(body).toContain(line)
+    }
+  })
+})
