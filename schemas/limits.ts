@@ -130,6 +130,10 @@ export const LIMITS = {
   devBootstrapTokenAgeMs: 30 * 24 * 3600 * 1000,
   // Logs
   logTextCharsMax: 512,
+  // Command line
+  cliTimeoutSecondsMax: 3600,
+  cliStallMs: 15_000,
+  cliTextFileBytesMax: 64 * 1024,
   // Shutdown
   drainDeadlineMs: 10_000,
 } as const
