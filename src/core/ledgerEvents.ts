@@ -1,6 +1,6 @@
 import { LIMITS } from '../../schemas/limits.ts'
 import { encodeMsgpack } from './encodeMsgpack.ts'
-import type { RecordedEvent } from './recordedEvent.ts'
+import { type EventFields, type RecordedEvent, readFields } from './recordedEvent.ts'
 import { ok, type Result } from './result.ts'
 
 /** The ledger's own events as the chain rules read them (docs/LEDGER.md, "Who may sign what"). */
@@ -34,7 +34,7 @@ export const isLedgerEvent = (type: string): boolean => Object.hasOwn(READERS, t
 
 /** Reads a ledger event's data; says in words what does not fit. Members it does not know are ignored. */
 export const parseLedgerEvent = (event: RecordedEvent): Result<LedgerEvent, string> => {
-  const read = isName(event.type) ? READERS[event.type](event.data) : undefined
+  const read = isName(event.type) ? READERS[event.type](readFields(event).data) : undefined
   return read === undefined ? { ok: false, error: `the data of ${event.type} are malformed` } : ok(read)
 }
 
@@ -63,7 +63,7 @@ export const toRootAttestation = (root: {
 const EPOCH_LABEL = Buffer.from('chatelaine/epoch/v1\0', 'latin1')
 const ROOT_LABEL = Buffer.from('chatelaine/root/v1\0', 'latin1')
 
-type Data = RecordedEvent['data']
+type Data = EventFields['data']
 type Name = LedgerEvent['type']
 
 const isName = (type: string): type is Name => isLedgerEvent(type)

@@ -1,21 +1,20 @@
 import { hash } from 'node:crypto'
 
 /** RFC 6962 §2.1 leaf hash: SHA-256(00 ‖ data). */
-export const toLeafHash = (data: Uint8Array): Uint8Array => {
-  const prefixed = Buffer.allocUnsafe(data.length + 1)
-  prefixed[0] = 0
-  prefixed.set(data, 1)
-  return hash('sha256', prefixed, 'buffer')
+export const toLeafHash = (data: Uint8Array, scratch = Buffer.allocUnsafe(data.length + 1)): Uint8Array => {
+  scratch[0] = 0
+  scratch.set(data, 1)
+  return hash('sha256', scratch.subarray(0, data.length + 1), 'buffer')
 }
 
 /** RFC 6962 §2.1 root over leaf data; SHA-256 of nothing if there are no leaves. */
 export const toMerkleRoot = (leaves: readonly Uint8Array[]): Uint8Array =>
-  leaves.length === 0 ? hash('sha256', Buffer.alloc(0), 'buffer') : fold(leaves.map(toLeafHash))
+  leaves.length === 0 ? hash('sha256', Buffer.alloc(0), 'buffer') : fold(toLeafHashes(leaves))
 
 /** RFC 6962 §2.1.1 audit path of leaf `index`, from the bottom up. */
 export const toInclusionPath = (leaves: readonly Uint8Array[], index: number): readonly Uint8Array[] => {
   const path: Uint8Array[] = []
-  let level = leaves.map(toLeafHash)
+  let level = toLeafHashes(leaves)
   for (let at = index; level.length > 1; at >>= 1) {
     const sibling = level[at ^ 1]
     if (sibling !== undefined) path.push(sibling)
@@ -51,20 +50,28 @@ export const isIncluded = (proof: {
   return last === 0 && Buffer.from(node).equals(proof.root)
 }
 
-const toNodeHash = (left: Uint8Array, right: Uint8Array): Uint8Array => {
-  const node = Buffer.allocUnsafe(65)
-  node[0] = 1
-  node.set(left, 1)
-  node.set(right, 33)
-  return hash('sha256', node, 'buffer')
+/** One buffer for all of them: making one for each costs half as much as the hash itself. */
+const toLeafHashes = (leaves: readonly Uint8Array[]): Uint8Array[] => {
+  const scratch = Buffer.allocUnsafe(1 + leaves.reduce((longest, { length }) => Math.max(longest, length), 0))
+  return leaves.map((leaf) => toLeafHash(leaf, scratch))
 }
+
+const toNodeHash = (left: Uint8Array, right: Uint8Array, scratch = Buffer.allocUnsafe(NODE_BYTES)): Uint8Array => {
+  scratch[0] = 1
+  scratch.set(left, 1)
+  scratch.set(right, 33)
+  return hash('sha256', scratch, 'buffer')
+}
+
+const NODE_BYTES = 65
 
 /** One level up: neighbours are joined, a last one without neighbour moves up as it is, which is RFC 6962's split. */
 const toParents = (level: readonly Uint8Array[]): Uint8Array[] => {
+  const scratch = Buffer.allocUnsafe(NODE_BYTES)
   const parents: Uint8Array[] = []
   for (let at = 0; at < level.length; at += 2) {
     const [left, right] = [level[at], level[at + 1]]
-    if (left !== undefined) parents.push(right === undefined ? left : toNodeHash(left, right))
+    if (left !== undefined) parents.push(right === undefined ? left : toNodeHash(left, right, scratch))
   }
   return parents
 }

@@ -2,18 +2,22 @@ import { LIMITS } from '../../schemas/limits.ts'
 import { must, ok, type Result } from './result.ts'
 import { decodeStrictMsgpack, findStrictMembers } from './strictMsgpack.ts'
 
-/** An event as it stands in a commit: its exact bytes, and what every reader needs of them. */
+/** An event as it stands in a commit: its exact bytes, checked, and its type. {@link readFields} gives the rest. */
 export interface RecordedEvent {
   readonly bytes: Uint8Array
   readonly type: string
+}
+
+/** A decoded event: every member it has, known or not. Byte strings are views of the event's bytes. */
+export interface EventFields {
+  readonly type: string
   readonly data: Readonly<Record<string, unknown>>
-  /** The whole map, `type` and `data` included; byte strings are views of `bytes`. Decoded when first asked for. */
-  readonly fields: Readonly<Record<string, unknown>>
+  readonly [member: string]: unknown
 }
 
 /**
- * Reads one event's bytes: a map with a string `type` and a map `data`. The syntax of the whole is checked now; members
- * are decoded when first asked for, which a verifier does for the ledger's own events only.
+ * Checks one event's bytes: a map with a string `type` and a map `data`, all of it strict MessagePack. Members are not
+ * decoded: a verifier wants those of the ledger's own events only.
  */
 export const parseEvent = (bytes: Uint8Array): Result<RecordedEvent, string> => {
   const members = findStrictMembers(bytes, EVENT_ENCODING, ['type', 'data'])
@@ -21,8 +25,14 @@ export const parseEvent = (bytes: Uint8Array): Result<RecordedEvent, string> => 
   const [typeBytes, dataBytes] = members.value
   const type = typeBytes && decode(typeBytes)
   if (typeof type !== 'string') return { ok: false, error: 'type is not a string' }
-  if (!isMapTag(dataBytes?.[0])) return { ok: false, error: 'data is not a map' }
-  return ok(toLazyEvent(bytes, type))
+  return isMapTag(dataBytes?.[0]) ? ok({ bytes, type }) : { ok: false, error: 'data is not a map' }
+}
+
+/** Decodes an event that {@link parseEvent} has checked. */
+export const readFields = (event: RecordedEvent): EventFields => {
+  const fields = decode(event.bytes)
+  must(isMap(fields) && isMap(fields['data']), 'an event that was checked is not a map with data')
+  return Object.assign(fields, { type: event.type, data: fields['data'] })
 }
 
 const EVENT_ENCODING = { depthMax: LIMITS.eventDepthMax, allowFloats: true, allowNil: true } as const
@@ -36,22 +46,5 @@ const decode = (checked: Uint8Array): unknown => {
 const isMapTag = (tag: number | undefined): boolean =>
   tag !== undefined && ((tag >= 0x80 && tag < 0x90) || tag === 0xde || tag === 0xdf)
 
-const toLazyEvent = (bytes: Uint8Array, type: string): RecordedEvent => {
-  let decoded: Readonly<Record<string, unknown>> | undefined
-  return {
-    bytes,
-    type,
-    get fields() {
-      decoded ??= toMap(decode(bytes))
-      return decoded
-    },
-    get data() {
-      return toMap(this.fields['data'])
-    },
-  }
-}
-
-const toMap = (value: unknown): Readonly<Record<string, unknown>> => {
-  must(typeof value === 'object' && value !== null, 'an event that was checked is not a map')
-  return Object.assign(value)
-}
+const isMap = (value: unknown): value is Readonly<Record<string, unknown>> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Uint8Array)

@@ -36,7 +36,7 @@ const atBorder = <T>(
   reader: (input: Input) => T,
 ): Result<T, string> => {
   const input: Input = {
-    bytes: Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length),
+    bytes: Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length),
     at: 0,
     depth: 0,
     keep,
@@ -213,7 +213,8 @@ const readMapSize = (input: Input): number => {
 const readKeyLength = (input: Input): number => {
   const tag = readByte(input)
   if (tag >= 0xa0 && tag < 0xc0) return tag & 0x1f
-  return tag < 0xd9 || tag > 0xdb ? refuse('a key is not a string') : readUint(input, 1 << (tag - 0xd9))
+  if (tag === 0xd9) return readUint(input, 1)
+  return tag === 0xda ? readUint(input, 2) : tag === 0xdb ? readUint(input, 4) : refuse('a key is not a string')
 }
 
 const readArray = (input: Input, size: number): unknown[] => {
@@ -267,7 +268,12 @@ const toSafe = (value: bigint): number => {
 
 const readByte = (input: Input): number => input.bytes[advance(input, 1) - 1] ?? refuse(CUT_OFF)
 
-const readUint = (input: Input, width: number): number => input.bytes.readUIntBE(advance(input, width) - width, width)
+const readUint = (input: Input, width: 1 | 2 | 4): number => {
+  const start = advance(input, width) - width
+  const { bytes } = input
+  if (width === 1) return bytes[start] ?? 0
+  return width === 2 ? bytes.readUInt16BE(start) : bytes.readUInt32BE(start)
+}
 
 const take = (input: Input, length: number): Buffer => {
   const end = advance(input, length)

@@ -1,6 +1,7 @@
 import { LIMITS } from '../../schemas/limits.ts'
 import type { LedgerMessage } from '../core/chainState.ts'
 import { decodeCommit } from '../core/commit.ts'
+import { readFields } from '../core/recordedEvent.ts'
 import { ok, type Result } from '../core/result.ts'
 import { parseStrictJson } from '../core/strictJson.ts'
 
@@ -31,7 +32,7 @@ export const decodeForPeople = (payload: Uint8Array): unknown => {
     kid,
     signature,
     head: { ...rest, time: new Date(Math.min(timeMs, DATE_MAX_MS)).toISOString(), events_root: eventsRoot },
-    events: events.map(({ fields }) => fields),
+    events: events.map(readFields),
   })
 }
 
