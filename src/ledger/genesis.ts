@@ -1,0 +1,203 @@
+import { randomBytes } from 'node:crypto'
+import { join } from 'node:path'
+import type { NatsConnection } from '@nats-io/transport-node'
+import type { EventOf } from '../../schemas/events.ts'
+import { LIMITS } from '../../schemas/limits.ts'
+import type { Pin } from '../core/chainState.ts'
+import { decodeCommit, encodeEvent, sealCommit, toHead, toSignedBytes, toSubject } from '../core/commit.ts'
+import { toKid } from '../core/ed25519.ts'
+import type { Clock, Genesis, Hsm, Scheduler, Telemetry } from '../core/ports.ts'
+import { readFields } from '../core/recordedEvent.ts'
+import { readFields } from '../core/recordedEvent.ts'
+import { ok } from '../core/result.ts'
+import type { Publication, StoredMessage } from './commitStream.ts'
+import { readIfThere, replaceFile } from './durableFile.ts'
+import { toServiceEnvelope } from './epoch.ts'
+import { createEventCheck } from './eventCheck.ts'
+import { describeError, faulty, type LedgerResult } from './fault.ts'
+import { formatHead } from './headFile.ts'
+import { createNatsStream } from './natsStream.ts'
+import { checkServer, type SyncCheck } from './server.ts'
+import { settleCommit } from './settle.ts'
+import { checkStream, provisionStream } from './stream.ts'
+import { createVerifier, type Tip, type Verifier } from './tip.ts'
+import { wait } from './wait.ts'
+
+/** Where the data directory keeps what must survive the ledger's store. */
+export const toLedgerFiles = (dataDir: string) => ({
+  origin: join(dataDir, 'origin'),
+  vkey: join(dataDir, 'ledger-root.vkey'),
+  head: join(dataDir, 'head.json'),
+})
+
+const ORIGIN_PATTERN = /^[a-z0-9-]{1,32}\/[0-9a-f]{16}$/
+
+/** The origin written by `init`; nothing before it. Fault: `file`. */
+export const readOrigin = async (dataDir: string): Promise<LedgerResult<string | undefined>> => {
+  const { origin: path } = toLedgerFiles(dataDir)
+  try {
+    const text = (await readIfThere(path))?.trim()
+    return text === undefined || ORIGIN_PATTERN.test(text)
+      ? ok(text)
+      : faulty('file', `${path} does not hold an origin (<name>/<16 hex digits>)`)
+  } catch (error) {
+    return faulty('file', `cannot read ${path}: ${describeError(error)}`)
+  }
+}
+
+/** The origin, made and durable before any object of it exists in an HSM. `name`: `[a-z0-9-]{1,32}`. Fault: `file`. */
+export const ensureOrigin = async (dataDir: string, name: string): Promise<LedgerResult<string>> => {
+  const known = await readOrigin(dataDir)
+  if (!known.ok) return known
+  if (known.value !== undefined) return ok(known.value)
+  const origin = `${name}/${randomBytes(8).toString('hex')}`
+  if (!ORIGIN_PATTERN.test(origin)) return faulty('file', 'a ledger name is 1 to 32 of a-z, 0-9 and -')
+  try {
+    await replaceFile(toLedgerFiles(dataDir).origin, `${origin}\n`)
+    return ok(origin)
+  } catch (error) {
+    return faulty('file', `cannot write the origin: ${describeError(error)}`)
+  }
+}
+
+export interface InitOptions {
+  readonly dataDir: string
+  /** From `ensureOrigin`; the HSM was opened for it. */
+  readonly origin: string
+  /** May create the stream. */
+  readonly provision: NatsConnection
+  /** May append to it. */
+  readonly connection: NatsConnection
+  readonly replicas: number
+  readonly sync: SyncCheck
+  readonly hsm: Pick<Hsm, 'genesisState' | 'createGenesis' | 'signAsRoot'>
+  readonly backend: string
+  readonly clock: Clock
+  readonly scheduler: Scheduler
+  readonly telemetry: Telemetry
+  /** Formats the pin for `ledger-root.vkey`. */
+  formatVkey(pin: Pin): string
+}
+
+/**
+ * Makes the ledger: stream, handle key and `ledger-root`, commit 1, vkey, head file. Safe to repeat after a crash at any
+ * point: it goes on while the stream is empty and the token holds nothing of this origin but those two keys, or when
+ * commit 1 is this HSM's. Everything else is refused (`genesis_refused`).
+ */
+export const initLedger = async (options: InitOptions, signal: AbortSignal): Promise<LedgerResult<Pin>> => {
+  const server = await checkServer(options.connection, options.sync)
+  if (!server.ok) return server
+  const provisioned = await provisionStream(options.provision, options.replicas)
+  if (!provisioned.ok) return provisioned
+  const stream = await checkStream(options.connection, options.replicas)
+  if (!stream.ok) return stream
+  const state = await options.hsm.genesisState(options.backend, signal)
+  if (!state.ok) return faulty('hsm', `the HSM cannot tell what it holds: ${state.error.message}`)
+  const isEmpty = stream.value.lastSeq === 0
+  if (isEmpty && state.value.others > 0)
+    return faulty(
+      'genesis_refused',
+      `the stream is empty, but the token holds ${state.value.others} objects of ${options.origin}: a ledger was lost. Restore the JetStream store`,
+    )
+  if (!isEmpty && !(state.value.ledgerRoot && state.value.handleKey))
+    return faulty(
+      'genesis_refused',
+      `the stream holds a ledger, but the token of backend ${options.backend} lacks its keys. Use the token it was made with`,
+    )
+  const genesis = await options.hsm.createGenesis(options.backend, signal)
+  if (!genesis.ok) return faulty('hsm', `the HSM cannot make the ledger's keys: ${genesis.error.message}`)
+  const pin = { origin: options.origin, rootPublicKey: genesis.value.rootPublicKey }
+  const verifier = createVerifier(pin, createEventCheck())
+  const first = isEmpty
+    ? await publishGenesis(options, { genesis: genesis.value, verifier }, signal)
+    : await readGenesis(options, verifier)
+  return first.ok ? writePin(options, pin, { tip: first.value, isNewest: stream.value.lastSeq <= 1 }) : first
+}
+
+const publishGenesis = async (
+  options: InitOptions,
+  { genesis, verifier }: { readonly genesis: Genesis; readonly verifier: Verifier },
+  signal: AbortSignal,
+): Promise<LedgerResult<Tip>> => {
+  const { origin, scheduler, telemetry } = options
+  const timeMs = options.clock.now()
+  const event: EventOf<'LedgerCreated'> = {
+    ...toServiceEnvelope(origin, 'LedgerCreated', timeMs),
+    type: 'LedgerCreated',
+    data: { root_public_key: genesis.rootPublicKey, context_key: genesis.sealedContextKey },
+  }
+  const subject = toSubject([event.type])
+  const events = [encodeEvent(event)]
+  const input = { origin, epoch: 0, seq: 1, first: 0, timeMs, prev: new Uint8Array(32), subject, events }
+  const head = toHead(input)
+  const signature = await options.hsm.signAsRoot(options.backend, toSignedBytes(head), signal)
+  if (!signature.ok) return faulty('hsm', `the HSM cannot sign commit 1: ${signature.error.message}`)
+  const commit = sealCommit(input, { head, kid: toKid(genesis.rootPublicKey), signature: signature.value })
+  const messageId = Buffer.from(commit.hash).toString('hex')
+  const publication: Publication = { seq: 1, subject, payload: commit.message, messageId }
+  const tip = verifier.advance(verifier.start, publication)
+  if (!tip.ok) return tip
+  const stop = AbortSignal.any([signal, AbortSignal.timeout(LIMITS.appendDeadlineMs)])
+  const settlement = await settleCommit(createNatsStream(options.connection), publication, {
+    stop,
+    pause: () => wait(scheduler, LIMITS.republishPauseMs, stop),
+    isOverdue: () => false,
+    onDoubt: (why) => telemetry.log('warn', 'commit 1 is in doubt', { why }),
+  })
+  if (settlement.kind === 'settled') return tip
+  return faulty('genesis_refused', `commit 1 could not be written (${settlement.kind}); run init again`)
+}
+
+const readGenesis = async (options: InitOptions, verifier: Verifier): Promise<LedgerResult<Tip>> => {
+  const back = await createNatsStream(options.connection).readBack(1)
+  if (back.kind !== 'found') return faulty('unreachable', 'commit 1 cannot be read; run init again')
+  const tip = verifier.advance(verifier.start, back.message)
+  if (tip.ok) return tip
+  return faulty(
+    'genesis_refused',
+    `the stream holds another ledger than ${options.origin} with the root key of this HSM: ${tip.error.message}`,
+  )
+}
+
+const writePin = async (
+  options: InitOptions,
+  pin: Pin,
+  { tip, isNewest }: { readonly tip: Tip; readonly isNewest: boolean },
+): Promise<LedgerResult<Pin>> => {
+  const files = toLedgerFiles(options.dataDir)
+  const line = `${options.formatVkey(pin)}\n`
+  try {
+    const known = await readIfThere(files.vkey)
+    if (known !== undefined && known !== line)
+      return faulty('genesis_refused', `${files.vkey} pins another ledger; move it away if that one is given up`)
+    if (known === undefined) await replaceFile(files.vkey, line)
+    // Only while commit 1 is the newest: a head file that is missing later is for the operator to judge.
+    if (isNewest && (await readIfThere(files.head)) === undefined) {
+      const { origin, seq, hash } = tip.view.at
+      await replaceFile(files.head, formatHead({ origin, size: seq, hash }))
+    }
+    return ok(pin)
+  } catch (error) {
+    return faulty('file', `cannot write into ${options.dataDir}: ${describeError(error)}`)
+  }
+}
+
+/**
+ * The sealed context key that genesis recorded, for the HSM to unseal at start. Fault: `bad_commit`, `unreachable`;
+ * verify the ledger against the pin first.
+ */
+export const readSealedContextKey = async (connection: NatsConnection): Promise<LedgerResult<Uint8Array>> => {
+  const back = await createNatsStream(connection).readBack(1)
+  if (back.kind !== 'found') return faulty('unreachable', 'commit 1 of the ledger cannot be read')
+  return toContextKey(back.message)
+}
+
+const toContextKey = (message: StoredMessage): LedgerResult<Uint8Array> => {
+  const commit = decodeCommit(message.payload)
+  const first = commit.ok ? commit.value.events[0] : undefined
+  const [event] = commit.ok ? commit.value.events : []
+  const sealed = event && readFields(event).data['context_key']
+  return sealed instanceof Uint8Array
+    ? ok(new Uint8Array(sealed))
+    : faulty('bad_commit', 'commit 1 holds no context key')
+}

@@ -1,0 +1,108 @@
+import type { Guard } from '../../projections/guards.ts'
+import type { View } from '../../projections/view.ts'
+import { LIMITS } from '../../schemas/limits.ts'
+import type { Ledger, LedgerStatus } from '../core/ports.ts'
+import { fail, ok } from '../core/result.ts'
+import { checkHead } from './anchor.ts'
+import { createAppendQueue } from './appendQueue.ts'
+import { EPOCH_LIMITS } from './epoch.ts'
+import { createEventCheck } from './eventCheck.ts'
+import type { LedgerResult } from './fault.ts'
+import { createHeadFile, type Head, readHeadFile } from './headFile.ts'
+import { bootLife, type LedgerBounds, type LedgerOptions, type LedgerRole, type LifeState, runLife } from './life.ts'
+import { createMetrics, type LedgerMetrics } from './metrics.ts'
+import { checkServer } from './server.ts'
+import { checkStream } from './stream.ts'
+import { createVerifier } from './tip.ts'
+
+/** The `Ledger` port and what only a composition root needs of it. It does not own the connections. */
+export interface LedgerService extends Ledger<View, Guard> {
+  /** Resolves when the view has reached the head seen at start, or with what stopped the boot. */
+  whenReady(): Promise<LedgerResult<void>>
+  /** Told of each change of role; a transport joins its queue groups as `writer` and leaves them otherwise. */
+  onRole(listener: (role: LedgerRole) => void): void
+  metrics(): LedgerMetrics
+  /** Writes what waits (≤ `drainDeadlineMs`), then the head file. Appends are refused from now on. */
+  stop(): Promise<void>
+}
+
+const NOT_WRITER = fail('LEDGER_UNAVAILABLE', 'this instance does not write the ledger at the moment')
+
+/**
+ * Checks server, stream and head file, then reads and verifies the whole ledger in the background, and takes part in
+ * the election of a writer. Faults: those of `checkServer`, `checkStream` and `checkHead`.
+ */
+export const createLedger = async (options: LedgerOptions): Promise<LedgerResult<LedgerService>> => {
+  const server = await checkServer(options.connection, options.sync)
+  if (!server.ok) return server
+  const stream = await checkStream(options.connection, options.replicas)
+  if (!stream.ok) return stream
+  const anchor = await readHeadFile(options.headFile)
+  if (!anchor.ok) return anchor
+  const found = { origin: options.pin.origin, lastSeq: stream.value.lastSeq, path: options.headFile }
+  const checked = checkHead(anchor.value, { ...found, trustOnFirstUse: options.trustOnFirstUse ?? false })
+  if (!checked.ok) return checked
+  return ok(startService(options, { head: stream.value.lastSeq, anchor: checked.value }))
+}
+
+const startService = (
+  options: LedgerOptions,
+  boot: { readonly head: number; readonly anchor: Head | undefined },
+): LedgerService => {
+  const { clock, scheduler, telemetry } = options
+  const bounds: LedgerBounds = { ...DEFAULT_BOUNDS, ...options.bounds }
+  const check = createEventCheck()
+  const verifier = createVerifier(options.pin, check)
+  const queue = createAppendQueue(bounds.appendQueueMax)
+  const headFile = createHeadFile(options.headFile, { clock, scheduler, telemetry })
+  const metrics = createMetrics()
+  const stopping = new AbortController()
+  const listeners: ((role: LedgerRole) => void)[] = []
+  const state: LifeState = { tip: verifier.start, role: 'starting', committer: undefined, alarm: undefined }
+  const life = { options, bounds, check, verifier, queue, headFile, metrics, listeners, state, stop: stopping.signal }
+  const booted = bootLife(life, boot)
+  const running = runLife(life, booted)
+
+  return {
+    async append(entry, signal) {
+      const { committer, role } = state
+      const isTaking = role === 'writer' && !stopping.signal.aborted && committer !== undefined
+      if (!isTaking || committer.phase === 'overdue' || committer.phase === 'ended') return NOT_WRITER
+      const answer = queue.add(entry, signal)
+      committer.wake()
+      return answer
+    },
+    view: () => state.tip.view,
+    status: () => toStatus(state, queue.size),
+    whenReady: () => booted,
+    onRole: (listener) => void listeners.push(listener),
+    metrics: metrics.read,
+    async stop() {
+      stopping.abort()
+      state.committer?.stop(true)
+      const cancel = scheduler.after(bounds.drainDeadlineMs, () => state.committer?.stop(false))
+      await running
+      cancel()
+      await headFile.close()
+    },
+  }
+}
+
+const toStatus = ({ tip, role, committer, alarm }: LifeState, queued: number): LedgerStatus => ({
+  role,
+  epoch: tip.view.at.epoch,
+  seq: tip.view.at.seq,
+  hash: tip.view.at.hash,
+  queued,
+  inDoubt: committer?.phase === 'in_doubt' || committer?.phase === 'overdue',
+  ...(alarm === undefined ? {} : { alarm: alarm.message }),
+})
+
+const DEFAULT_BOUNDS: LedgerBounds = {
+  appendDeadlineMs: LIMITS.appendDeadlineMs,
+  appendQueueMax: LIMITS.appendQueueMax,
+  writerAskIntervalMs: LIMITS.writerAskIntervalMs,
+  writerJitterMs: LIMITS.writerJitterMs,
+  drainDeadlineMs: LIMITS.drainDeadlineMs,
+  epoch: EPOCH_LIMITS,
+}

@@ -1,0 +1,236 @@
+import type { NatsConnection } from '@nats-io/transport-node'
+import type { Pin } from '../core/chainState.ts'
+import type { Clock, Hsm, LedgerStatus, Scheduler, Telemetry } from '../core/ports.ts'
+import { ok } from '../core/result.ts'
+import type { AppendQueue } from './appendQueue.ts'
+import { type Committer, createCommitter, type End } from './committer.ts'
+import { answerAsWriter, askForWriter, untilVacant } from './election.ts'
+import { createEpochOpener, type EpochLimits } from './epoch.ts'
+import type { EventCheck } from './eventCheck.ts'
+import { describeError, faulty, type LedgerFault, type LedgerResult } from './fault.ts'
+import { catchUp, follow, type Reader } from './follower.ts'
+import type { Head, HeadFile } from './headFile.ts'
+import type { Committed, createMetrics } from './metrics.ts'
+import { createNatsStream } from './natsStream.ts'
+import type { SyncCheck } from './server.ts'
+import { readLastSeq } from './stream.ts'
+import type { Tip, Verifier } from './tip.ts'
+import { wait } from './wait.ts'
+
+export type LedgerRole = LedgerStatus['role']
+
+/** Bounds that a test may tighten; the defaults are `LIMITS`. */
+export interface LedgerBounds {
+  readonly appendDeadlineMs: number
+  readonly appendQueueMax: number
+  readonly writerAskIntervalMs: number
+  readonly writerJitterMs: number
+  readonly drainDeadlineMs: number
+  readonly epoch: EpochLimits
+}
+
+export interface LedgerOptions {
+  /** The `kms-ledger` user: stream, and the question who writes. */
+  readonly connection: NatsConnection
+  /** The `kms-front` user: answers that question while this process writes. */
+  readonly front: NatsConnection
+  readonly pin: Pin
+  readonly replicas: number
+  readonly sync: SyncCheck
+  readonly hsm: Pick<Hsm, 'signAsRoot'>
+  /** The backend that holds `ledger-root`. */
+  readonly backend: string
+  /** Shown in `EpochOpened`, for people: host and process id, ≤ 128 characters. */
+  readonly writer: string
+  readonly headFile: string
+  /** Start without a head file: whoever controls the storage could have cut history before now. */
+  readonly trustOnFirstUse?: boolean
+  /** Open an epoch at once instead of waiting until no writer answers. */
+  readonly takeOver?: boolean
+  readonly clock: Clock
+  readonly scheduler: Scheduler
+  readonly telemetry: Telemetry
+  readonly bounds?: Partial<LedgerBounds>
+  /** Each commit this process made, once it is durable and folded, before its callers are answered. Must not throw. */
+  onCommitted?(committed: Committed): void
+}
+
+/** All that changes while the ledger lives. */
+export interface LifeState {
+  /** Verified and folded up to here. */
+  tip: Tip
+  role: LedgerRole
+  /** While this process has an epoch, or opens one. */
+  committer: Committer | undefined
+  alarm: LedgerFault | undefined
+}
+
+export interface Life {
+  readonly options: LedgerOptions
+  readonly bounds: LedgerBounds
+  readonly check: EventCheck
+  readonly verifier: Verifier
+  readonly queue: AppendQueue
+  readonly headFile: HeadFile
+  readonly metrics: ReturnType<typeof createMetrics>
+  readonly listeners: readonly ((role: LedgerRole) => void)[]
+  readonly state: LifeState
+  readonly stop: AbortSignal
+}
+
+/** Reads and verifies up to the head seen at start; the anchor must be met on the way. */
+export const bootLife = async (
+  life: Life,
+  boot: { readonly head: number; readonly anchor: Head | undefined },
+): Promise<LedgerResult<void>> => {
+  try {
+    const read = await catchUp({ ...toReader(life), until: boot.head, anchor: boot.anchor }, life.stop)
+    return life.stop.aborted ? faulty('stopped', 'the service stops') : read
+  } catch (error) {
+    return faulty('unreachable', `the ledger cannot be read: ${describeError(error)}`)
+  }
+}
+
+/** Follows and, when nobody writes, writes; until it is stopped or history goes wrong. Never rejects. */
+export const runLife = async (life: Life, booted: Promise<LedgerResult<void>>): Promise<void> => {
+  const { state, stop } = life
+  const ready = await booted
+  const ended = ready.ok
+    ? await alternate(life).catch((error: unknown) =>
+        faulty('bad_commit', `the ledger failed: ${describeError(error)}`),
+      )
+    : ready
+  if (!ended.ok && !stop.aborted) {
+    state.alarm = ended.error
+    const { kind, message } = ended.error
+    life.options.telemetry.log('error', 'the ledger stopped', { kind, why: message, seq: state.tip.view.at.seq })
+  }
+  enter(life, 'stopped')
+}
+
+const alternate = async (life: Life): Promise<LedgerResult<void>> => {
+  let isFirst = true
+  while (!life.stop.aborted) {
+    enter(life, 'follower')
+    const vacant = isFirst && life.options.takeOver ? ok(true) : await followUntilVacant(life)
+    isFirst = false
+    if (!vacant.ok) return vacant
+    const tried = vacant.value ? await tryReign(life) : ok(undefined)
+    if (!tried.ok) return tried
+  }
+  return ok(undefined)
+}
+
+const enter = ({ state, options, listeners }: Life, role: LedgerRole): void => {
+  if (state.role === role) return
+  state.role = role
+  const { seq, epoch } = state.tip.view.at
+  options.telemetry.log('info', 'ledger role', { role, seq, epoch })
+  for (const listener of listeners) listener(role)
+}
+
+const moveTip = ({ state, headFile }: Life, next: Tip): void => {
+  state.tip = next
+  const { origin, seq, hash } = next.view.at
+  // During the boot the head file is the anchor that has still to be met.
+  if (state.role !== 'starting') headFile.note({ origin, size: seq, hash })
+}
+
+const toReader = (life: Life): Reader => ({
+  connection: life.options.connection,
+  verifier: life.verifier,
+  scheduler: life.options.scheduler,
+  telemetry: life.options.telemetry,
+  tip: () => life.state.tip,
+  onTip: (next) => moveTip(life, next),
+})
+
+/** Follows the ledger until no writer answers. True: take the reign; false: stopped; a fault: history went wrong. */
+const followUntilVacant = async (life: Life): Promise<LedgerResult<boolean>> => {
+  const { options, bounds, state } = life
+  const leaving = new AbortController()
+  const signal = AbortSignal.any([leaving.signal, life.stop])
+  const following = follow(toReader(life), signal).finally(() => leaving.abort())
+  const vacant = await untilVacant(
+    {
+      ask: () => askForWriter(options.connection),
+      seenEpoch: () => state.tip.view.at.epoch,
+      scheduler: options.scheduler,
+      askIntervalMs: bounds.writerAskIntervalMs,
+      jitterMs: bounds.writerJitterMs,
+    },
+    signal,
+  )
+  leaving.abort()
+  const ended = await following
+  return ended.ok ? ok(vacant) : ended
+}
+
+/** One attempt to become the writer, from the stream's newest commit on. A fault ends the ledger for good. */
+const tryReign = async (life: Life): Promise<LedgerResult<void>> => {
+  const { options, bounds, state, stop } = life
+  const { telemetry } = options
+  const pause = () => wait(options.scheduler, bounds.writerAskIntervalMs, stop)
+  let until: number
+  try {
+    until = await readLastSeq(options.connection)
+  } catch (error) {
+    telemetry.log('warn', 'the ledger cannot be read', { error: describeError(error) })
+    await pause()
+    return ok(undefined)
+  }
+  const caught = await catchUp({ ...toReader(life), until }, stop)
+  if (!caught.ok) return caught
+  if (stop.aborted) return ok(undefined)
+  const end = await reign(life)
+  switch (end.kind) {
+    case 'alarm':
+      return { ok: false, error: end.fault }
+    case 'stopped':
+      return ok(undefined)
+    case 'demoted':
+      telemetry.log('warn', 'another writer has the ledger', { seq: state.tip.view.at.seq })
+      return ok(undefined)
+    case 'not_opened':
+      telemetry.log('warn', 'no epoch could be opened', { why: end.why })
+      await pause()
+      return ok(undefined)
+    default:
+      return end satisfies never
+  }
+}
+
+/** Writes until the reign ends; the role is `writer` only while entries are taken. */
+const reign = async (life: Life): Promise<End> => {
+  const { options, bounds, state } = life
+  const { clock, scheduler, telemetry } = options
+  let answering: ReturnType<typeof answerAsWriter> | undefined
+  const committer = createCommitter({
+    stream: createNatsStream(options.connection),
+    queue: life.queue,
+    verifier: life.verifier,
+    check: life.check,
+    epochs: createEpochOpener(options),
+    epochLimits: bounds.epoch,
+    appendDeadlineMs: bounds.appendDeadlineMs,
+    watchIntervalMs: bounds.writerAskIntervalMs,
+    clock,
+    scheduler,
+    telemetry,
+    onTip(next, done) {
+      moveTip(life, next)
+      life.metrics.count(done)
+      options.onCommitted?.(done)
+    },
+    onOpened() {
+      const tellPlace = () => ({ epoch: state.tip.view.at.epoch, seq: state.tip.view.at.seq })
+      answering = answerAsWriter(options.front, tellPlace)
+      enter(life, 'writer')
+    },
+  })
+  state.committer = committer
+  const end = await committer.run(state.tip)
+  state.committer = undefined
+  answering?.unsubscribe()
+  return end
+}

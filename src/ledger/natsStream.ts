@@ -1,0 +1,69 @@
+import { headers, type NatsConnection } from '@nats-io/transport-node'
+import { STREAM_LEDGER } from '../../schemas/events.ts'
+import { LIMITS } from '../../schemas/limits.ts'
+import type { CommitStream, PublishOutcome, ReadBack } from './commitStream.ts'
+import { describeError } from './fault.ts'
+
+const WRONG_LAST_SEQUENCE = 10071
+const NO_MESSAGE_FOUND = 10037
+
+/** The ledger's stream over a connection of the `kms-ledger` user. */
+export const createNatsStream = (connection: NatsConnection): CommitStream => {
+  const ask = async (subject: string, payload: Uint8Array | string, options: object): Promise<unknown> => {
+    const message = await connection.request(subject, payload, { timeout: LIMITS.publishTimeoutMs, ...options })
+    return JSON.parse(message.string())
+  }
+  return {
+    async publish({ seq, subject, payload, messageId }) {
+      const fields = headers()
+      fields.set('Nats-Msg-Id', messageId)
+      fields.set('Nats-Expected-Stream', STREAM_LEDGER)
+      fields.set('Nats-Expected-Last-Sequence', String(seq - 1))
+      try {
+        return toPublishOutcome(await ask(subject, payload, { headers: fields }))
+      } catch (error) {
+        return { kind: 'unanswered', why: describeError(error) }
+      }
+    },
+    async readBack(seq) {
+      try {
+        return toReadBack(await ask(`$JS.API.STREAM.MSG.GET.${STREAM_LEDGER}`, JSON.stringify({ seq }), {}), seq)
+      } catch (error) {
+        return { kind: 'unanswered', why: describeError(error) }
+      }
+    },
+  }
+}
+
+const toPublishOutcome = (answer: unknown): PublishOutcome => {
+  if (!isObject(answer)) return { kind: 'unanswered', why: 'the acknowledgement is not an object' }
+  const error = answer['error']
+  if (isObject(error)) {
+    const description = String(error['description'])
+    const last = /(\d+)\s*$/.exec(description)?.[1]
+    return error['err_code'] === WRONG_LAST_SEQUENCE && last !== undefined
+      ? { kind: 'wrong_last', lastSeq: Number(last) }
+      : { kind: 'unanswered', why: `${error['err_code']} ${description}` }
+  }
+  const { stream, seq, duplicate } = answer
+  return stream === STREAM_LEDGER && typeof seq === 'number' && seq > 0
+    ? { kind: 'acked', seq, duplicate: duplicate === true }
+    : { kind: 'unanswered', why: 'the acknowledgement names no stream and sequence' }
+}
+
+const toReadBack = (answer: unknown, seq: number): ReadBack => {
+  if (!isObject(answer)) return { kind: 'unanswered', why: 'the answer is not an object' }
+  const { error, message } = answer
+  if (isObject(error))
+    return error['err_code'] === NO_MESSAGE_FOUND
+      ? { kind: 'absent' }
+      : { kind: 'unanswered', why: `${error['err_code']} ${error['description']}` }
+  if (!isObject(message) || message['seq'] !== seq || typeof message['subject'] !== 'string')
+    return { kind: 'unanswered', why: 'the answer holds no message' }
+  // A message without payload has no `data` member.
+  const data = typeof message['data'] === 'string' ? message['data'] : ''
+  return { kind: 'found', message: { seq, subject: message['subject'], payload: Buffer.from(data, 'base64') } }
+}
+
+const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
+  typeof value === 'object' && value !== null

@@ -1,0 +1,127 @@
+import { JetStreamApiCodes, JetStreamApiError, jetstreamManager } from '@nats-io/jetstream'
+import type { NatsConnection } from '@nats-io/transport-node'
+import { STREAM_LEDGER, SUBJECT_STATE, SUBJECT_USAGE } from '../../schemas/events.ts'
+import { LIMITS } from '../../schemas/limits.ts'
+import { ok } from '../core/result.ts'
+import { describeError, faulty, type LedgerResult } from './fault.ts'
+
+/** What a ledger stream must say of itself, word for word. A key that is missing here may have any harmless value. */
+const REQUIRED = {
+  subjects: [SUBJECT_STATE, SUBJECT_USAGE],
+  retention: 'limits',
+  storage: 'file',
+  discard: 'new',
+  max_consumers: -1,
+  max_msgs: -1,
+  max_bytes: -1,
+  max_age: 0,
+  max_msgs_per_subject: -1,
+  max_msg_size: -1,
+  deny_delete: true,
+  deny_purge: true,
+} as const
+
+/** These may have any value: none of them can drop, change or hide a message. */
+const HARMLESS = new Set([
+  'name',
+  'description',
+  'metadata',
+  'placement',
+  'num_replicas',
+  'duplicate_window',
+  'compression',
+  'allow_direct',
+  'mirror_direct',
+])
+
+const isNothing = (value: unknown): boolean =>
+  value === undefined ||
+  value === null ||
+  value === false ||
+  value === 0 ||
+  value === '' ||
+  (typeof value === 'object' && Object.keys(value).length === 0)
+
+const isRequired = (key: string): key is keyof typeof REQUIRED => Object.hasOwn(REQUIRED, key)
+
+const sameValue = (actual: unknown, wanted: unknown): boolean =>
+  Array.isArray(wanted) && Array.isArray(actual)
+    ? JSON.stringify([...actual].sort()) === JSON.stringify([...wanted].sort())
+    : actual === wanted
+
+/**
+ * What in a stream's configuration could drop, alter or hide a commit; empty if nothing. A setting this version does
+ * not know counts as a deviation as soon as it is set to anything: a newer server may offer new ways to lose messages.
+ */
+export const listDeviations = (config: Readonly<Record<string, unknown>>, replicas: number): readonly string[] => {
+  const found: string[] = []
+  for (const [key, wanted] of Object.entries(REQUIRED))
+    if (!sameValue(config[key], wanted)) found.push(`${key} is ${show(config[key])}, not ${show(wanted)}`)
+  for (const [key, value] of Object.entries(config))
+    if (!isRequired(key) && !HARMLESS.has(key) && !isNothing(value)) found.push(`${key} is ${show(value)}, not unset`)
+  if (config['num_replicas'] !== replicas)
+    found.push(`num_replicas is ${show(config['num_replicas'])}, not ${replicas} as configured`)
+  return found
+}
+
+const show = (value: unknown): string => JSON.stringify(value) ?? 'absent'
+
+/** Creates the ledger's stream; an existing one is left as it is, for `checkStream` to judge. Needs the `provision` user. */
+export const provisionStream = async (connection: NatsConnection, replicas: number): Promise<LedgerResult<void>> => {
+  try {
+    const manager = await jetstreamManager(connection, { checkAPI: false, timeout: LIMITS.natsRequestTimeoutMs })
+    try {
+      await manager.streams.info(STREAM_LEDGER)
+      return ok(undefined)
+    } catch (error) {
+      if (!isStreamMissing(error)) throw error
+    }
+    await manager.streams.add({
+      ...REQUIRED,
+      subjects: [...REQUIRED.subjects],
+      name: STREAM_LEDGER,
+      num_replicas: replicas,
+    })
+    return ok(undefined)
+  } catch (error) {
+    return faulty('unreachable', `cannot create the stream ${STREAM_LEDGER}: ${describeError(error)}`)
+  }
+}
+
+/** The stream as it stands: sequences count from 1, `lastSeq` 0 is empty. */
+export interface StreamState {
+  readonly lastSeq: number
+}
+
+/**
+ * Reads the stream's configuration and state back. Faults: `stream_missing`, `stream_altered` (a deviation, or messages
+ * that are gone), `unreachable`.
+ */
+export const checkStream = async (connection: NatsConnection, replicas: number): Promise<LedgerResult<StreamState>> => {
+  try {
+    const manager = await jetstreamManager(connection, { checkAPI: false, timeout: LIMITS.natsRequestTimeoutMs })
+    const { config, state } = await manager.streams.info(STREAM_LEDGER)
+    const deviations = [...listDeviations({ ...config }, replicas)]
+    if (state.last_seq > 0 && state.first_seq !== 1) deviations.push(`its first message is ${state.first_seq}, not 1`)
+    if ((state.num_deleted ?? 0) > 0) deviations.push(`${state.num_deleted} of its messages are deleted`)
+    return deviations.length === 0
+      ? ok({ lastSeq: state.last_seq })
+      : faulty(
+          'stream_altered',
+          `the stream ${STREAM_LEDGER} is not as init made it: ${deviations.join('; ')}. Commits could be lost, so nothing is written to it; restore its configuration and verify the ledger`,
+        )
+  } catch (error) {
+    return isStreamMissing(error)
+      ? faulty('stream_missing', `there is no stream ${STREAM_LEDGER}; run init, or restore the JetStream store`)
+      : faulty('unreachable', `cannot read the stream ${STREAM_LEDGER}: ${describeError(error)}`)
+  }
+}
+
+const isStreamMissing = (error: unknown): boolean =>
+  error instanceof JetStreamApiError && error.code === JetStreamApiCodes.StreamNotFound
+
+/** The newest sequence in the stream, 0 if it is empty. Throws what NATS throws. */
+export const readLastSeq = async (connection: NatsConnection): Promise<number> => {
+  const manager = await jetstreamManager(connection, { checkAPI: false, timeout: LIMITS.natsRequestTimeoutMs })
+  return (await manager.streams.info(STREAM_LEDGER)).state.last_seq
+}
