@@ -1,12 +1,27 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import packageJson from '../package.json' with { type: 'json' }
+import { toKebab } from '../schemas/contract.ts'
 import { ENVIRONMENT } from '../src/cli/environment.ts'
+import { toApiPage } from '../src/docs/api.ts'
 import { toConfigurationPage } from '../src/docs/configuration.ts'
+import { toErrorsPage } from '../src/docs/errors.ts'
+import { toOperationSchemas } from '../src/docs/jsonSchema.ts'
+import { toLimitsPage } from '../src/docs/limits.ts'
+import { toOpenApiText } from '../src/docs/openapi.ts'
 
 /** Every generated file that is committed, and what makes its text. One row a file. */
 const GENERATED: readonly { readonly path: string; readonly produce: () => string }[] = [
   { path: 'docs/CONFIGURATION.md', produce: () => toConfigurationPage(ENVIRONMENT) },
+  { path: 'docs/API.md', produce: toApiPage },
+  { path: 'docs/ERRORS.md', produce: toErrorsPage },
+  { path: 'docs/LIMITS.md', produce: toLimitsPage },
+  { path: 'schemas/json/openapi.json', produce: () => toOpenApiText(packageJson.version) },
+  ...[...toOperationSchemas()].map(([name, text]) => ({
+    path: `schemas/json/${toKebab(name)}.json`,
+    produce: () => text,
+  })),
 ]
 
 const root = fileURLToPath(new URL('../', import.meta.url))
