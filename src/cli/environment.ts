@@ -31,6 +31,8 @@ export const readProfile = (
   const httpPort = readPort('KMS_HTTP_PORT', env, 8080)
   if (!httpPort.ok) return httpPort
   const dataDir = env['KMS_DATA_DIR'] ? resolve(env['KMS_DATA_DIR']) : resolve(root, '.data')
+  // It goes into nats-server's and SoftHSM's configuration.
+  if (/['"\r\n]/.test(dataDir)) return fault('KMS_DATA_DIR: must not have a quote or a line break in it')
   return ok({ kind: 'dev', dataDir, natsPort: natsPort.value, httpPort: httpPort.value })
 }
 

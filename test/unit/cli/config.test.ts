@@ -155,6 +155,11 @@ describe('the environment', () => {
     expect(refused.ok ? '' : refused.error.message).toBe('KMS_HTTP_PORT: must be a port, 1 to 65535')
   })
 
+  test('refuses a data directory that could not be written into the servers\u2019 configuration', () => {
+    const refused = readProfile({ KMS_DATA_DIR: "/it's" }, '/clone')
+    expect(refused.ok ? '' : refused.error.message).toMatch(/^KMS_DATA_DIR: /)
+  })
+
   test('says so when a variable would have no effect', () => {
     const refused = readProfile({ KMS_CONFIG: '/c', KMS_HTTP_PORT: '1' }, '/clone')
     expect(refused.ok ? '' : refused.error.message).toMatch(/^KMS_HTTP_PORT: has no effect with KMS_CONFIG/)
