@@ -82,6 +82,7 @@ export const LIMITS = {
   hsmFrameBytesMax: 64 * 1024 * 1024,
   hsmShortCallMsMax: 0.4,
   hsmSlowCallsMax: 2,
+  hsmSlowCallDeadlineMs: 60_000,
   hsmProcessesMax: 16,
   hsmStopDeadlineMs: 2_000,
   sweepWithoutConfirmationMax: 100,
@@ -115,6 +116,7 @@ export const LIMITS = {
   pathSegmentCharsMax: 512,
   retryAfterSeconds: 1,
   readinessDeadlineMs: 3_000,
+  readinessProbeMs: 2_000,
   // Configuration
   configBytesMax: 256 * 1024,
   configPathCharsMax: 4096,
@@ -128,11 +130,16 @@ export const LIMITS = {
   devNatsStopMs: 10_000,
   devTokenInitMs: 20_000,
   devBootstrapTokenAgeMs: 30 * 24 * 3600 * 1000,
+  // Client library
+  clientAttemptsMax: 4,
+  clientBackoffMsMin: 50,
+  clientBackoffMsMax: 2_000,
   // Logs
   logTextCharsMax: 512,
   // Command line
   cliTimeoutSecondsMax: 3600,
   cliStallMs: 15_000,
+  cliProgressMs: 200,
   cliTextFileBytesMax: 64 * 1024,
   // Shutdown
   drainDeadlineMs: 10_000,

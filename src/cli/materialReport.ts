@@ -8,7 +8,7 @@ export interface MaterialReport {
   /** Objects of ours that no version in the ledger names: left by a crash, kept until `sweep`. */
   readonly orphans: readonly HsmObject[]
   /** Versions whose material the token does not hold, as `<lid>/<version>`. */
-  readonly missing: readonly string[]
+  readonly missing: ReadonlySet<string>
 }
 
 /** Names one version. */
@@ -29,7 +29,7 @@ export const listMaterial = (view: View, backend: string): readonly MaterialRef[
   )
 
 /**
- * Compares one backend's token with the ledger (invariant 12) and says loudly what does not fit. Nothing is destroyed.
+ * For the writer, once its epoch is open. Compares one backend's token with the ledger (invariant 12) and says loudly what does not fit. Nothing is destroyed.
  * Gives nothing while the backend does not answer.
  */
 export const reportMaterial = async (
@@ -45,9 +45,11 @@ export const reportMaterial = async (
     telemetry.log('warn', 'the token could not be compared with the ledger', { backend })
     return undefined
   }
+  // An object of the running epoch may be on its way into the ledger at this moment.
+  const isSettled = ({ epoch }: HsmObject) => epoch === undefined || epoch < view.at.epoch
   const isNamed = ({ lid, version, complete }: HsmObject) => complete && named.has(`${lid}/${version}`)
-  const orphans = inventory.value.filter((object) => !isNamed(object))
-  const missing = absent.value.map(({ lid, version }) => toVersionName(lid, version))
+  const orphans = inventory.value.filter((object) => isSettled(object) && !isNamed(object))
+  const missing = new Set(absent.value.map(({ lid, version }) => toVersionName(lid, version)))
   for (const name of missing)
     telemetry.log('error', 'material_missing: the HSM does not hold a version of the ledger', {
       backend,
@@ -59,7 +61,7 @@ export const reportMaterial = async (
     backend,
     versions: material.length,
     orphans: orphans.length,
-    missing: missing.length,
+    missing: missing.size,
   })
   return { backend, orphans, missing }
 }

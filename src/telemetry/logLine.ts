@@ -64,6 +64,7 @@ export const LOG_FIELDS = [
   'user',
   'uses',
   'version',
+  'versions',
   'warning',
   'where',
   'why',

@@ -1,0 +1,60 @@
+import type { Config } from '../../schemas/config.ts'
+import { LIMITS } from '../../schemas/limits.ts'
+import type { Pin } from '../core/chainState.ts'
+import type { Telemetry } from '../core/ports.ts'
+import { ok, type Result } from '../core/result.ts'
+import { ensureOrigin, initLedger } from '../ledger/genesis.ts'
+import { formatVkey } from '../verify/vkey.ts'
+import { fault, type OperatorFault } from './config.ts'
+import { openConnection } from './connections.ts'
+import { openHsm } from './openHsm.ts'
+import { systemClock, systemScheduler } from './time.ts'
+
+/**
+ * Makes the ledger of a configuration: origin, stream, handle key and `ledger-root` in the HSM, commit 1, the pinned
+ * root key. Safe to repeat; refuses whatever might be a ledger that was lost. Needs `nats.provision`.
+ */
+export const runInit = async (
+  config: Config,
+  name: string,
+  telemetry: Telemetry,
+): Promise<Result<Pin, OperatorFault>> => {
+  const { provision } = config.nats
+  if (provision === undefined) return fault('nats.provision: init needs the user that may create streams')
+  const origin = await ensureOrigin(config.data_dir, name)
+  if (!origin.ok) return fault(origin.error.message)
+  const provisioning = await openConnection(config, provision, telemetry)
+  if (!provisioning.ok) return provisioning
+  const connection = await openConnection(config, config.nats.ledger, telemetry)
+  if (!connection.ok) {
+    await provisioning.value.close()
+    return connection
+  }
+  const hsm = await openHsm(config, origin.value, telemetry)
+  try {
+    const made = await initLedger(
+      {
+        dataDir: config.data_dir,
+        origin: origin.value,
+        provision: provisioning.value,
+        connection: connection.value,
+        replicas: config.nats.replicas,
+        sync: {
+          monitorUrls: config.nats.monitor_url === undefined ? [] : [config.nats.monitor_url],
+          assumeSyncAlways: config.nats.assume_sync_always,
+        },
+        hsm,
+        backend: config.hsm.ledger_backend,
+        clock: systemClock,
+        scheduler: systemScheduler,
+        telemetry,
+        formatVkey,
+      },
+      AbortSignal.timeout(LIMITS.hsmStartDeadlineMs),
+    )
+    return made.ok ? ok(made.value) : fault(made.error.message)
+  } finally {
+    await hsm.close()
+    await Promise.all([provisioning.value.close(), connection.value.close()])
+  }
+}

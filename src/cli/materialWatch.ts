@@ -1,0 +1,50 @@
+import { LIMITS } from '../../schemas/limits.ts'
+import type { Lid } from '../core/instruction.ts'
+import type { Hsm, Telemetry } from '../core/ports.ts'
+import type { LedgerService } from '../ledger/ledger.ts'
+import { type MaterialReport, reportMaterial, toVersionName } from './materialReport.ts'
+
+export interface MaterialWatch {
+  /** Whether the last comparison found that the HSM lacks this version's material. */
+  isMissing(lid: Lid, version: number): boolean
+  /** Compares every backend's token with the ledger; those that are away are tried again until they answer. */
+  compare(): Promise<void>
+  reports(): readonly MaterialReport[]
+  stop(): void
+}
+
+interface Options {
+  readonly hsm: Hsm
+  readonly ledger: LedgerService
+  readonly telemetry: Telemetry
+  readonly backends: readonly string[]
+}
+
+export const createMaterialWatch = ({ hsm, ledger, telemetry, backends }: Options): MaterialWatch => {
+  const reports = new Map<string, MaterialReport>()
+  let timer: NodeJS.Timeout | undefined
+
+  const compareOne = async (backend: string): Promise<boolean> => {
+    const signal = AbortSignal.timeout(LIMITS.hsmStartDeadlineMs)
+    const report = await reportMaterial({ hsm, view: ledger.view(), telemetry }, backend, signal)
+    if (report !== undefined) reports.set(backend, report)
+    return report !== undefined
+  }
+  const compareAll = async (wanted: readonly string[]): Promise<void> => {
+    const left: string[] = []
+    for (const backend of wanted) if (!(await compareOne(backend))) left.push(backend)
+    clearTimeout(timer)
+    if (left.length === 0) return
+    timer = setTimeout(() => void compareAll(left), LIMITS.hsmProbeIntervalMaxMs)
+    timer.unref()
+  }
+  return {
+    isMissing: (lid, version) => {
+      const name = toVersionName(lid, version)
+      return [...reports.values()].some(({ missing }) => missing.has(name))
+    },
+    compare: () => compareAll(backends),
+    reports: () => [...reports.values()],
+    stop: () => clearTimeout(timer),
+  }
+}

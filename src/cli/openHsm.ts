@@ -1,0 +1,18 @@
+import type { Config } from '../../schemas/config.ts'
+import type { Hsm, Telemetry } from '../core/ports.ts'
+import { createHsm } from '../hsm/createHsm.ts'
+
+/** Opens the configured backends for one ledger. A token that is away is waited for in the background. */
+export const openHsm = (config: Config, origin: string, telemetry: Telemetry): Promise<Hsm> =>
+  createHsm({
+    origin,
+    backends: config.hsm.backends.map((backend) => ({
+      id: backend.id,
+      libPath: backend.lib_path,
+      tokenLabel: backend.token_label,
+      pinFile: backend.pin_file,
+    })),
+    placement: config.hsm.placement,
+    processesPerBackend: config.hsm.processes,
+    telemetry,
+  })

@@ -1,0 +1,48 @@
+import { LIMITS } from '../../schemas/limits.ts'
+import type { NatsTransport } from '../transport/nats.ts'
+import type { Component } from '../transport/openRoutes.ts'
+import type { GatewayOptions } from './gateways.ts'
+
+type Probed = Pick<GatewayOptions, 'config' | 'connections' | 'ledger' | 'hsm' | 'pdp'> & {
+  readonly nats: NatsTransport
+}
+
+const withDeadline = async (probe: Promise<unknown>): Promise<boolean> => {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<boolean>((resolve) => {
+    timer = setTimeout(() => resolve(false), LIMITS.readinessProbeMs)
+  })
+  try {
+    return await Promise.race([probe.then(() => true), late])
+  } catch {
+    return false
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+/** Touches NATS, the ledger, every HSM backend and the PDP for real. Nothing here holds key data. */
+export const createReadiness =
+  ({ config, connections, ledger, hsm, pdp, nats }: Probed) =>
+  async (): Promise<readonly Component[]> => {
+    const status = ledger.status()
+    const probeHsm = async (backend: string): Promise<Component> => {
+      const drawn = await hsm.execute(
+        { kind: 'random', backend, bytes: 1 },
+        AbortSignal.timeout(LIMITS.readinessProbeMs),
+      )
+      if (drawn.ok) drawn.value.bytes[Symbol.dispose]()
+      return { name: `hsm:${backend}`, isReady: drawn.ok, ...(drawn.ok ? {} : { detail: drawn.error.code }) }
+    }
+    const [isConnected, ...backends] = await Promise.all([
+      withDeadline(Promise.all([connections.front.flush(), connections.ledger.flush()])),
+      ...config.hsm.backends.map(({ id }) => probeHsm(id)),
+    ])
+    const isWriting = status.role === 'writer' && !status.inDoubt
+    return [
+      { name: 'nats', isReady: isConnected && nats.isServing() },
+      { name: 'ledger', isReady: isWriting, detail: status.inDoubt ? 'in doubt' : status.role },
+      ...backends,
+      { name: 'pdp', isReady: pdp.isReady() },
+    ]
+  }

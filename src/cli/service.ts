@@ -1,0 +1,185 @@
+import { hostname } from 'node:os'
+import type { Config } from '../../schemas/config.ts'
+import { LIMITS } from '../../schemas/limits.ts'
+import type { Pin } from '../core/chainState.ts'
+import { createKeyedHashes } from '../core/keyedHash.ts'
+import type { Hsm, Telemetry } from '../core/ports.ts'
+import type { Dispatch } from '../core/request.ts'
+import { ok, type Result } from '../core/result.ts'
+import type { Sensitive } from '../core/sensitive.ts'
+import { toLedgerFiles } from '../ledger/genesis.ts'
+import { createLedger, type LedgerService } from '../ledger/ledger.ts'
+import { type CedarPdp, createCedar } from '../pdp/cedar.ts'
+import { createPipeline, type Pipeline } from '../pipeline/pipeline.ts'
+import { createTelemetry } from '../telemetry/telemetry.ts'
+import { createAuthenticators } from './authenticators.ts'
+import { fault, type OperatorFault } from './config.ts'
+import { type Connections, openConnections } from './connections.ts'
+import { createGateways, type Gateways } from './gateways.ts'
+import { createMaterialWatch, type MaterialWatch } from './materialWatch.ts'
+import { openHsm } from './openHsm.ts'
+import { recordPolicySets } from './policyRecord.ts'
+import { systemClock, systemScheduler } from './time.ts'
+
+export interface ServiceOptions {
+  readonly pin: Pin
+  /** Start on a non-empty ledger without a head file. */
+  readonly trustOnFirstUse?: boolean
+  /** Open an epoch at once. */
+  readonly takeOver?: boolean
+}
+
+export interface Service {
+  /** Resolves when requests are answered, or with what stopped the boot. */
+  whenServing(): Promise<Result<void, OperatorFault>>
+  readonly httpAddress: string
+  /** Stops taking requests, answers what is under way, writes the head file, closes everything. */
+  stop(): Promise<void>
+}
+
+/** The parts that live as long as the service, in order of creation. */
+interface Parts {
+  readonly config: Config
+  readonly telemetry: Telemetry
+  readonly connections: Connections
+  readonly hsm: Hsm
+  readonly ledger: LedgerService
+  readonly pdp: CedarPdp
+  readonly material: MaterialWatch
+  readonly gateways: Gateways
+}
+
+/** Builds the service of a configuration. A fault says what an operator has to mend. */
+export const startService = async (
+  config: Config,
+  options: ServiceOptions,
+): Promise<Result<Service, OperatorFault>> => {
+  const telemetry = createTelemetry({ level: config.log.level })
+  const connections = await openConnections(config, telemetry)
+  if (!connections.ok) return connections
+  const hsm = await openHsm(config, options.pin.origin, telemetry)
+  const made = await createLedger({
+    connection: connections.value.ledger,
+    front: connections.value.front,
+    pin: options.pin,
+    replicas: config.nats.replicas,
+    sync: {
+      monitorUrls: config.nats.monitor_url === undefined ? [] : [config.nats.monitor_url],
+      assumeSyncAlways: config.nats.assume_sync_always,
+    },
+    hsm,
+    backend: config.hsm.ledger_backend,
+    writer: `${hostname()}/${process.pid}`.slice(0, 128),
+    headFile: toLedgerFiles(config.data_dir).head,
+    trustOnFirstUse: options.trustOnFirstUse ?? false,
+    takeOver: options.takeOver ?? false,
+    clock: systemClock,
+    scheduler: systemScheduler,
+    telemetry,
+    onCommitted: ({ events }) => telemetry.metrics.observeCommit(events.length),
+  })
+  if (!made.ok) {
+    await hsm.close()
+    await connections.value.close()
+    return fault(made.error.message)
+  }
+  const ledger = made.value
+  const policySets = recordPolicySets({ ledger, clock: systemClock, origin: options.pin.origin, telemetry })
+  const pdp = await createCedar({
+    policyDir: config.pdp.cedar.policy_dir,
+    telemetry,
+    scheduler: systemScheduler,
+    onLoaded: policySets.note,
+  })
+  const material = createMaterialWatch({ hsm, ledger, telemetry, backends: config.hsm.backends.map(({ id }) => id) })
+  let dispatch: Dispatch = refuseWhileStarting
+  const gateways = await createGateways({
+    config,
+    connections: connections.value,
+    dispatch: (incoming, signal) => dispatch(incoming, signal),
+    ledger,
+    hsm,
+    pdp,
+    telemetry,
+  })
+  if (!gateways.ok) return gateways
+  const parts: Parts = {
+    config,
+    telemetry,
+    connections: connections.value,
+    hsm,
+    ledger,
+    pdp,
+    material,
+    gateways: gateways.value,
+  }
+  const boot = bootPipeline(parts, options.pin)
+  const serving = boot.then(async (booted) => {
+    if (!booted.ok) return booted
+    dispatch = booted.value.pipeline.dispatch
+    policySets.start()
+    await gateways.value.serveWhileWriter(() => material.compare())
+    return ok(undefined)
+  })
+  return ok({
+    whenServing: () => serving,
+    httpAddress: gateways.value.httpAddress,
+    stop: () => stopService(parts, boot),
+  })
+}
+
+interface Booted {
+  readonly pipeline: Pipeline
+  readonly contextKey: Sensitive
+}
+
+const bootPipeline = async (parts: Parts, pin: Pin): Promise<Result<Booted, OperatorFault>> => {
+  const { config, telemetry, hsm, ledger, pdp, material } = parts
+  const ready = await ledger.whenReady()
+  if (!ready.ok) return fault(ready.error.message)
+  const contextKey = await unsealContextKey(parts)
+  const ambient = { clock: systemClock, scheduler: systemScheduler, telemetry }
+  const authenticator = await createAuthenticators(config.authn.chain, ambient)
+  const pipeline = createPipeline(
+    { authenticator, pdp, hsm, ledger, hashes: createKeyedHashes(contextKey), ...ambient },
+    {
+      origin: pin.origin,
+      defaultBackend: config.hsm.ledger_backend,
+      backends: config.hsm.backends.map(({ id }) => id),
+      sendContextSha256: config.pdp.cedar.send_context_sha256,
+      isMissing: material.isMissing,
+    },
+  )
+  return ok({ pipeline, contextKey })
+}
+
+/** Waits for the ledger's own backend: without the context key nothing may be recorded. */
+const unsealContextKey = async ({ config, hsm, ledger, telemetry }: Parts): Promise<Sensitive> => {
+  const sealed = ledger.view().genesis.sealedContextKey
+  for (;;) {
+    const signal = AbortSignal.timeout(LIMITS.hsmStartDeadlineMs)
+    if (sealed === undefined) throw new Error('the ledger has no genesis')
+    const unsealed = await hsm.unsealContextKey(config.hsm.ledger_backend, sealed, signal)
+    if (unsealed.ok) return unsealed.value
+    telemetry.log('warn', 'waiting for the HSM that holds the context key', { code: unsealed.error.code })
+    await new Promise((resolve) => setTimeout(resolve, LIMITS.hsmProbeIntervalMs))
+  }
+}
+
+const stopService = async (parts: Parts, boot: Promise<Result<Booted, OperatorFault>>): Promise<void> => {
+  await parts.gateways.stop()
+  parts.material.stop()
+  const booted = await Promise.race([boot, Promise.resolve(undefined)])
+  if (booted?.ok) await booted.value.pipeline.flush()
+  await parts.ledger.stop()
+  if (booted?.ok) booted.value.contextKey[Symbol.dispose]()
+  parts.pdp.close()
+  await parts.hsm.close()
+  await parts.connections.close()
+}
+
+const refuseWhileStarting: Dispatch = async (incoming) => ({
+  ok: false,
+  requestId: incoming.requestId ?? 'starting',
+  error: { code: 'LEDGER_UNAVAILABLE', message: 'the service is starting: it is still reading its ledger' },
+})

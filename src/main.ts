@@ -1,0 +1,3 @@
+import { runService } from './cli/runService.ts'
+
+process.exitCode = await runService(process.env, {})
