@@ -6,12 +6,12 @@ import { LIMITS } from '../../schemas/limits.ts'
 import { CONTRACTS, OPERATION_NAMES, type OperationName } from '../../schemas/registry.ts'
 import type { Outgoing } from '../core/request.ts'
 import { MEDIA_TYPES, type WireFormat } from '../core/wire.ts'
+import { createZeroing } from '../core/zeroing.ts'
 import { createAdmission } from './admission.ts'
 import { type Codec, createCodecs, toReplyFormat } from './codec.ts'
 import { encodeError } from './errorBody.ts'
 import { collectHeader, type RequestHeaders } from './requestHeaders.ts'
 import { createServe, type ServePorts, toErrorName } from './serve.ts'
-import { createZeroing } from './zeroing.ts'
 
 export interface NatsTransportOptions extends ServePorts {
   /** The `kms-front` connection; stays the caller's to close. */

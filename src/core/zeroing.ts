@@ -1,6 +1,9 @@
-import type { NatsConnection } from '@nats-io/nats-core'
+/** What of a NATS connection says whether it is up. */
+export interface ConnectionStatus {
+  status(): AsyncIterable<{ readonly type: string }>
+}
 
-/** Zeroes encoded replies once nats.js has copied them. */
+/** Zeroes encoded bodies once nats.js has copied them. */
 export interface Zeroing {
   /** To be called right after `publish`. */
   onceSent(encoded: Uint8Array): void
@@ -11,7 +14,7 @@ export interface Zeroing {
  * socket, which cannot be reached from here. A microtask queued after `publish` therefore runs when the copy is made.
  * While disconnected nothing is packed: what is published then goes out after the reconnect, and is zeroed after that.
  */
-export const createZeroing = (connection: NatsConnection): Zeroing => {
+export const createZeroing = (connection: ConnectionStatus): Zeroing => {
   let isConnected = true
   const waiting: Uint8Array[] = []
   const zeroWaiting = () => {
