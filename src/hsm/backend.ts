@@ -1,0 +1,94 @@
+import type { KeySpecName } from '../../schemas/keys.ts'
+import { LIMITS } from '../../schemas/limits.ts'
+import type { BackendStatus, Telemetry } from '../core/ports.ts'
+import { createFleet, type Deadlines, isSlow } from './fleet.ts'
+import { createGate } from './gate.ts'
+import { discardSecrets, type HostReply, type HostRequest, isOutputOf } from './hostRequest.ts'
+import { refuse } from './pkcs11Failure.ts'
+import { type HsmWorker, LOST } from './worker.ts'
+
+/** One token behind a breaker and a bounded queue. */
+export interface Backend {
+  /** Opens the workers; answers after the first try, whether it worked or not. */
+  start(): Promise<void>
+  run(request: HostRequest, signal: AbortSignal): Promise<HostReply>
+  /** Has every worker drop copies, of a version or of everything, and look the handle key up again. */
+  broadcast(request: HostRequest): Promise<void>
+  status(): BackendStatus
+  /** Whether the token offers the spec's mechanisms; true while no worker has ever been up to say. */
+  supports(spec: KeySpecName): boolean
+  stop(): Promise<void>
+}
+
+export const createBackend = (options: {
+  readonly id: string
+  readonly pinFile: string
+  readonly workers: readonly HsmWorker[]
+  readonly deadlines: Deadlines
+  readonly telemetry: Pick<Telemetry, 'log'>
+}): Backend => {
+  const fleet = createFleet(options)
+  const slowGate = createGate(LIMITS.hsmSlowCallsMax * options.workers.length)
+  let queued = 0
+
+  const begin = (request: HostRequest, isWanted: () => boolean): Promise<HostReply> =>
+    isSlow(request)
+      ? slowGate(() => (isWanted() ? fleet.run(request, isWanted) : Promise.resolve(LOST)))
+      : fleet.run(request, isWanted)
+
+  /** Nobody waits for this result: its secrets go, and a key that nobody will record goes too. */
+  const undo = (request: HostRequest, reply: HostReply): void => {
+    if (!reply.ok) return
+    discardSecrets(reply.value)
+    if (request.kind !== 'generateKey' || !isOutputOf(request.kind, reply.value)) return
+    const { backend, lid, version, spec } = request
+    const key = { lid, version, spec, sealedHandle: reply.value.sealedHandle }
+    fleet.run({ kind: 'destroyKey', backend, key }, () => true).catch(() => undefined)
+  }
+
+  return {
+    start: fleet.start,
+    async run(request, signal) {
+      if (signal.aborted) return toAborted(signal)
+      if (!fleet.isOpen()) return LOST
+      if (queued >= LIMITS.hsmQueueMax) return refuse('OVERLOADED', 'too many calls wait for this HSM backend')
+      queued += 1
+      return untilAborted(signal, (isWanted) => begin(request, isWanted), {
+        late: (reply) => undo(request, reply),
+        settled: () => {
+          queued -= 1
+        },
+      })
+    },
+    broadcast: fleet.broadcast,
+    status: () => ({ backend: options.id, ...fleet.status(), queued }),
+    supports: (spec) => fleet.specs()?.includes(spec) ?? true,
+    stop: fleet.stop,
+  }
+}
+
+const toAborted = (signal: AbortSignal): HostReply =>
+  signal.reason instanceof Error && signal.reason.name === 'TimeoutError'
+    ? refuse('TIMEOUT', 'the deadline passed before the HSM was done')
+    : refuse('CANCELLED', 'the caller went away before the HSM was done')
+
+/** The call's reply, or the abort if that comes first; a reply after it goes to `late`. */
+const untilAborted = (
+  signal: AbortSignal,
+  call: (isWanted: () => boolean) => Promise<HostReply>,
+  on: { late(reply: HostReply): void; settled(): void },
+): Promise<HostReply> =>
+  new Promise((resolve, reject) => {
+    let isAborted = false
+    const onAbort = (): void => {
+      isAborted = true
+      resolve(toAborted(signal))
+    }
+    signal.addEventListener('abort', onAbort, { once: true })
+    call(() => !isAborted)
+      .then((reply) => (isAborted ? on.late(reply) : resolve(reply)), reject)
+      .finally(() => {
+        signal.removeEventListener('abort', onAbort)
+        on.settled()
+      })
+  })

@@ -1,0 +1,103 @@
+import pkcs11, { type Handle } from 'pkcs11js'
+import { must } from '../core/result.ts'
+import { Sensitive } from '../core/sensitive.ts'
+import { asBuffer, randomFrom } from './gcm.ts'
+import { signWith } from './hostCrypto.ts'
+import { findByLabel, generateAes, generatePair, readSpki } from './hostKeys.ts'
+import type { AdminOutputs, HostReply, OpenHost } from './hostRequest.ts'
+import { toHandleKeyLabel, toLabelPrefix, toLedgerRootLabel } from './material.ts'
+import { findMechanism } from './mechanisms.ts'
+import { refuse } from './pkcs11Failure.ts'
+import { toRawEd25519 } from './publicKey.ts'
+import { findObjects, isFinished, readLabel } from './tokenObjects.ts'
+
+const CONTEXT_KEY_BYTES = 32
+const CKA_ID_BYTES = 16
+
+/** Makes what is missing of handle key and `ledger-root`, removes unfinished halves of them, seals a new context key. */
+export const createGenesis = async (host: OpenHost): Promise<HostReply<AdminOutputs['createGenesis']>> => {
+  if (!host.specs.includes('AES_256') || !host.specs.includes('ED25519'))
+    return refuse('UNSUPPORTED_BY_HSM', 'the HSM lacks AES-GCM or Ed25519, which the ledger itself needs')
+  await makeHandleKey(host)
+  const rootPublicKey = await makeLedgerRoot(host)
+  if (rootPublicKey === undefined)
+    return refuse('HSM_UNAVAILABLE', 'ledger-root has no public key object on the token; it is not replaced')
+  must(host.keys.findHandleKey(), 'the handle key that was just made is on the token once')
+  const contextKey = randomFrom(host.token, CONTEXT_KEY_BYTES)
+  try {
+    return { ok: true, value: { rootPublicKey, sealedContextKey: await host.keys.sealContextKey(contextKey) } }
+  } finally {
+    contextKey.fill(0)
+  }
+}
+
+const makeHandleKey = async (host: OpenHost): Promise<void> => {
+  const label = toHandleKeyLabel(host.origin)
+  if (removeUnfinished(host, pkcs11.CKO_SECRET_KEY, label).length > 0) return
+  const row = findMechanism('AES_256', 'generate')
+  must(row !== undefined, 'the table has AES_256')
+  await generateAes(host, row, { label, ckaId: randomFrom(host.token, CKA_ID_BYTES), exportable: false })
+}
+
+/** The raw public key; none if a finished private key has lost its public object, since no root is ever replaced here. */
+const makeLedgerRoot = async (host: OpenHost): Promise<Buffer | undefined> => {
+  const label = toLedgerRootLabel(host.origin)
+  const row = findMechanism('ED25519', 'generate')
+  must(row !== undefined, 'the table has ED25519')
+  const privates = removeUnfinished(host, pkcs11.CKO_PRIVATE_KEY, label)
+  const publics = findByLabel(host, pkcs11.CKO_PUBLIC_KEY, label)
+  if (privates.length > 0) {
+    const [known] = publics
+    return known === undefined ? undefined : toRawEd25519(readSpki(host, row, known))
+  }
+  for (const orphan of publics) host.token.lib.C_DestroyObject(host.token.keeper, orphan)
+  const ckaId = randomFrom(host.token, CKA_ID_BYTES)
+  return toRawEd25519(await generatePair(host, row, { label, ckaId, exportable: false, keepPublic: true }))
+}
+
+/** Removes the half-written objects of this label; gives the finished ones. */
+const removeUnfinished = (host: OpenHost, objectClass: number, label: string): readonly Handle[] =>
+  findByLabel(host, objectClass, label).filter((object) => {
+    if (isFinished(host.token, object)) return true
+    host.token.lib.C_DestroyObject(host.token.keeper, object)
+    return false
+  })
+
+export const readGenesisState = async (host: OpenHost): Promise<HostReply<AdminOutputs['genesisState']>> => {
+  const isThere = (objectClass: number, label: string): boolean =>
+    findByLabel(host, objectClass, label).some((object) => isFinished(host.token, object))
+  const own = new Set([toHandleKeyLabel(host.origin), toLedgerRootLabel(host.origin)])
+  const others = findObjects(host.token, [{ type: pkcs11.CKA_TOKEN, value: true }]).filter((object) => {
+    const label = readLabel(host.token, object)
+    return label.startsWith(toLabelPrefix(host.origin)) && !own.has(label)
+  })
+  return {
+    ok: true,
+    value: {
+      handleKey: isThere(pkcs11.CKO_SECRET_KEY, toHandleKeyLabel(host.origin)),
+      ledgerRoot: isThere(pkcs11.CKO_PRIVATE_KEY, toLedgerRootLabel(host.origin)),
+      others: others.length,
+    },
+  }
+}
+
+/** Rare (an epoch's opening, checkpoints), so the key is looked up each time and no copy of it is kept. */
+export const signAsRoot = async (host: OpenHost, message: Uint8Array): Promise<HostReply<Uint8Array>> => {
+  const row = findMechanism('ED25519', 'sign')
+  must(row !== undefined, 'the table has ED25519')
+  const found = findByLabel(host, pkcs11.CKO_PRIVATE_KEY, toLedgerRootLabel(host.origin)).filter((object) =>
+    isFinished(host.token, object),
+  )
+  const [root, ...others] = found
+  if (root === undefined || others.length > 0)
+    return refuse('HSM_UNAVAILABLE', 'this backend does not hold exactly one ledger-root of this ledger')
+  const call = { handle: root, mechanism: row.mechanism, message: asBuffer(message), timing: 'sign-root' }
+  return { ok: true, value: await signWith(host, call) }
+}
+
+export const unsealContextKey = async (host: OpenHost, sealed: Uint8Array): Promise<HostReply<Sensitive>> => {
+  const opened = await host.keys.unsealContextKey(sealed)
+  return opened === undefined
+    ? refuse('INVALID_CIPHERTEXT', 'the context key was not sealed by this backend for this ledger')
+    : { ok: true, value: new Sensitive(opened) }
+}

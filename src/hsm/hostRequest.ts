@@ -1,0 +1,93 @@
+import type { KeySpecName } from '../../schemas/keys.ts'
+import type { Instruction, MaterialRef, Outputs } from '../core/instruction.ts'
+import type { Genesis, HsmObject } from '../core/ports.ts'
+import { Sensitive } from '../core/sensitive.ts'
+import type { KeyStore } from './keyStore.ts'
+import type { HostFailure } from './pkcs11Failure.ts'
+import type { Token } from './token.ts'
+
+/** What a host can be asked besides instructions; one vocabulary for both placements. */
+export type AdminRequest =
+  | { readonly kind: 'inventory' }
+  | { readonly kind: 'findMissing'; readonly keys: readonly MaterialRef[] }
+  | { readonly kind: 'destroyObjects'; readonly ckaIdsHex: readonly string[] }
+  | { readonly kind: 'createGenesis' }
+  | { readonly kind: 'genesisState' }
+  | { readonly kind: 'signAsRoot'; readonly message: Uint8Array }
+  | { readonly kind: 'unsealContextKey'; readonly sealed: Uint8Array }
+  /** Drops copies of a version, or of everything, and looks the handle key up again. */
+  | { readonly kind: 'forget'; readonly lid?: string; readonly version?: number }
+
+export type HostRequest = Instruction | AdminRequest
+export type HostRequestKind = HostRequest['kind']
+
+export interface AdminOutputs {
+  readonly inventory: readonly HsmObject[]
+  /** Positions in the request's `keys`. */
+  readonly findMissing: readonly number[]
+  readonly destroyObjects: number
+  readonly createGenesis: Genesis
+  readonly genesisState: { readonly handleKey: boolean; readonly ledgerRoot: boolean; readonly others: number }
+  readonly signAsRoot: Uint8Array
+  readonly unsealContextKey: Sensitive
+  readonly forget: { readonly handleKey: boolean }
+}
+export type HostOutputs = Outputs & AdminOutputs
+
+export type HostReply<T = unknown> = { readonly ok: true; readonly value: T } | HostFailure
+
+/** What a host says when it has opened its token. */
+export interface Greeting {
+  readonly specs: readonly KeySpecName[]
+  readonly handleKey: boolean
+}
+
+/** One opened token, as the handlers see it. */
+export interface OpenHost {
+  readonly token: Token
+  readonly keys: KeyStore
+  readonly origin: string
+  readonly backend: string
+  readonly specs: readonly KeySpecName[]
+}
+
+/** Disposes the secrets of a value that nobody waits for any more. */
+export const discardSecrets = (value: unknown): void => {
+  if (typeof value !== 'object' || value === null) return
+  if (value instanceof Sensitive) value[Symbol.dispose]()
+  for (const member of Object.values(value)) if (member instanceof Sensitive) member[Symbol.dispose]()
+}
+
+const isBytes = (value: unknown): boolean => value instanceof Uint8Array
+const isFlag = (value: unknown): boolean => typeof value === 'boolean'
+const isObject = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null
+const has = (value: unknown, name: string, check: (member: unknown) => boolean): boolean =>
+  isObject(value) && check(value[name])
+
+const SHAPES: Readonly<Record<HostRequestKind, (value: unknown) => boolean>> = {
+  generateKey: (value) => has(value, 'sealedHandle', isBytes),
+  encrypt: (value) => has(value, 'blob', isBytes),
+  decrypt: (value) => has(value, 'plaintext', (member) => member instanceof Sensitive),
+  reEncrypt: (value) => has(value, 'blob', isBytes),
+  generateDataKey: (value) => has(value, 'blob', isBytes),
+  random: (value) => has(value, 'bytes', (member) => member instanceof Sensitive),
+  sign: (value) => has(value, 'signature', isBytes),
+  verify: (value) => has(value, 'valid', isFlag),
+  destroyKey: (value) => has(value, 'destroyed', isFlag),
+  inventory: Array.isArray,
+  findMissing: Array.isArray,
+  destroyObjects: (value) => typeof value === 'number',
+  createGenesis: (value) => has(value, 'rootPublicKey', isBytes) && has(value, 'sealedContextKey', isBytes),
+  genesisState: (value) => has(value, 'handleKey', isFlag) && has(value, 'ledgerRoot', isFlag),
+  signAsRoot: isBytes,
+  unsealContextKey: (value) => value instanceof Sensitive,
+  forget: (value) => has(value, 'handleKey', isFlag),
+}
+
+/** Whether a host's value has the shape that this kind of request gives: the border of the child process. */
+export const isOutputOf = <K extends HostRequestKind>(kind: K, value: unknown): value is HostOutputs[K] =>
+  SHAPES[kind](value)
+
+/** Whether this is a request; its members are trusted, since only the parent process can write to a host's pipe. */
+export const isHostRequest = (value: unknown): value is HostRequest =>
+  isObject(value) && typeof value.kind === 'string' && Object.hasOwn(SHAPES, value.kind)
