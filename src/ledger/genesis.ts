@@ -8,8 +8,7 @@ import { decodeCommit, encodeEvent, sealCommit, toHead, toSignedBytes, toSubject
 import { toKid } from '../core/ed25519.ts'
 import type { Clock, Genesis, Hsm, Scheduler, Telemetry } from '../core/ports.ts'
 import { readFields } from '../core/recordedEvent.ts'
-import { readFields } from '../core/recordedEvent.ts'
-import { ok } from '../core/result.ts'
+import { ok, type Result } from '../core/result.ts'
 import type { Publication, StoredMessage } from './commitStream.ts'
 import { readIfThere, replaceFile } from './durableFile.ts'
 import { toServiceEnvelope } from './epoch.ts'
@@ -120,21 +119,11 @@ const publishGenesis = async (
   signal: AbortSignal,
 ): Promise<LedgerResult<Tip>> => {
   const { origin, scheduler, telemetry } = options
-  const timeMs = options.clock.now()
-  const event: EventOf<'LedgerCreated'> = {
-    ...toServiceEnvelope(origin, 'LedgerCreated', timeMs),
-    type: 'LedgerCreated',
-    data: { root_public_key: genesis.rootPublicKey, context_key: genesis.sealedContextKey },
-  }
-  const subject = toSubject([event.type])
-  const events = [encodeEvent(event)]
-  const input = { origin, epoch: 0, seq: 1, first: 0, timeMs, prev: new Uint8Array(32), subject, events }
-  const head = toHead(input)
-  const signature = await options.hsm.signAsRoot(options.backend, toSignedBytes(head), signal)
-  if (!signature.ok) return faulty('hsm', `the HSM cannot sign commit 1: ${signature.error.message}`)
-  const commit = sealCommit(input, { head, kid: toKid(genesis.rootPublicKey), signature: signature.value })
-  const messageId = Buffer.from(commit.hash).toString('hex')
-  const publication: Publication = { seq: 1, subject, payload: commit.message, messageId }
+  const made = await buildGenesis({ origin, genesis, timeMs: options.clock.now() }, (message) =>
+    options.hsm.signAsRoot(options.backend, message, signal),
+  )
+  if (!made.ok) return faulty('hsm', `the HSM cannot sign commit 1: ${made.error.message}`)
+  const publication = made.value
   const tip = verifier.advance(verifier.start, publication)
   if (!tip.ok) return tip
   const stop = AbortSignal.any([signal, AbortSignal.timeout(LIMITS.appendDeadlineMs)])
@@ -146,6 +135,27 @@ const publishGenesis = async (
   })
   if (settlement.kind === 'settled') return tip
   return faulty('genesis_refused', `commit 1 could not be written (${settlement.kind}); run init again`)
+}
+
+/** Commit 1, signed by `ledger-root`, ready to publish. Fails as `signAsRoot` does. */
+export const buildGenesis = async (
+  made: { readonly origin: string; readonly genesis: Genesis; readonly timeMs: number },
+  signAsRoot: (message: Uint8Array) => Promise<Result<Uint8Array>>,
+): Promise<Result<Publication>> => {
+  const { origin, genesis, timeMs } = made
+  const event: EventOf<'LedgerCreated'> = {
+    ...toServiceEnvelope(origin, 'LedgerCreated', timeMs),
+    type: 'LedgerCreated',
+    data: { root_public_key: genesis.rootPublicKey, context_key: genesis.sealedContextKey },
+  }
+  const subject = toSubject([event.type])
+  const events = [encodeEvent(event)]
+  const input = { origin, epoch: 0, seq: 1, first: 0, timeMs, prev: new Uint8Array(32), subject, events }
+  const head = toHead(input)
+  const signature = await signAsRoot(toSignedBytes(head))
+  if (!signature.ok) return signature
+  const commit = sealCommit(input, { head, kid: toKid(genesis.rootPublicKey), signature: signature.value })
+  return ok({ seq: 1, subject, payload: commit.message, messageId: Buffer.from(commit.hash).toString('hex') })
 }
 
 const readGenesis = async (options: InitOptions, verifier: Verifier): Promise<LedgerResult<Tip>> => {
@@ -194,7 +204,6 @@ export const readSealedContextKey = async (connection: NatsConnection): Promise<
 
 const toContextKey = (message: StoredMessage): LedgerResult<Uint8Array> => {
   const commit = decodeCommit(message.payload)
-  const first = commit.ok ? commit.value.events[0] : undefined
   const [event] = commit.ok ? commit.value.events : []
   const sealed = event && readFields(event).data['context_key']
   return sealed instanceof Uint8Array
