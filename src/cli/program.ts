@@ -9,11 +9,12 @@ import { runVerb, toFaultText } from './runVerb.ts'
 import { findSettings, type Settings } from './settings.ts'
 import type { Terminal } from './terminal.ts'
 import { addVerb } from './verb.ts'
+import { VERSION } from './version.ts'
 
 /** Commands that start or make a service; they are long in loading, so each is loaded when it is asked for. */
 export interface ServiceCommands {
   /** Makes ledger and root key of a new installation. Gives the exit code. */
-  init(terminal: Terminal, flags: { readonly name: string | undefined }): Promise<number>
+  init(terminal: Terminal, flags: { readonly name: string }): Promise<number>
   /** Serves until a signal comes. Gives the exit code. */
   serve(terminal: Terminal, flags: { readonly takeOver: boolean; readonly trustOnFirstUse: boolean }): Promise<number>
 }
@@ -32,7 +33,7 @@ export const runCli = async (
     await program.parseAsync([...args], { from: 'user' })
     return exitCode
   } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage
+    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : toMisuse(args)
     if (isClosedPipe(error)) return EXIT.unreachable
     throw error
   }
@@ -46,6 +47,7 @@ export const createProgram = (
 ): Command => {
   const program = new Command('chatelaine')
     .description('Keys in an HSM, used over NATS and REST, every outcome in a signed hash chain.')
+    .version(VERSION, '--version')
     .exitOverride()
     .showHelpAfterError('(--help shows how it is used)')
     .configureHelp({ sortOptions: false, sortSubcommands: false })
@@ -123,9 +125,11 @@ const addServices = (
   const init = program
     .command('init')
     .description('Makes the ledger and its root key for the configuration in KMS_CONFIG, once.')
-    .addOption(new Option('--name <name>', 'First part of the ledger’s origin, [a-z0-9-], at most 32'))
+    .addOption(
+      new Option('--name <name>', 'First part of the ledger’s origin: a-z, 0-9 and -, at most 32').default('kms'),
+    )
     .addHelpText('after', '\nExample:\n  KMS_CONFIG=/etc/chatelaine.json chatelaine init --name orders')
-  init.action(async () => setExit(await services.init(terminal, { name: init.opts<{ name?: string }>().name })))
+  init.action(async () => setExit(await services.init(terminal, init.opts<{ name: string }>())))
   const serve = program
     .command('serve')
     .description('Runs the service until SIGINT or SIGTERM. npm start sets up what is missing first.')
@@ -172,6 +176,10 @@ const collect = (text: string, previous: readonly string[] | undefined): readonl
   ...(previous ?? []),
   text,
 ]
+
+/** With `ledger verify` 2 means FAIL, so a mistake on its command line is "could not run". */
+const toMisuse = ([first, second]: readonly string[]): number =>
+  first === 'ledger' && second === 'verify' ? EXIT.unreachable : EXIT.usage
 
 /** The reader of our output went away, as `head` does. */
 const isClosedPipe = (error: unknown): boolean => error instanceof Error && 'code' in error && error.code === 'EPIPE'

@@ -8,7 +8,7 @@ export const formatReady = (config: Config, httpAddress: string, tokenFile: stri
     '',
     `ready  NATS ${config.nats.servers.join(',')}  REST ${httpAddress}`,
     '',
-    `  curl -s -H "Authorization: Bearer $(cat ${token})" -d '{"key_spec":"AES_256"}' ${httpAddress}/v1/keys`,
+    `  curl -s -H "Authorization: Bearer $(cat ${token})" --json '{"key_spec":"AES_256"}' ${httpAddress}/v1/keys`,
     '  ./bin/chatelaine list-keys',
     '  ./bin/chatelaine ledger verify',
     '',

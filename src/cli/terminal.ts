@@ -9,7 +9,7 @@ export interface Terminal {
   readonly stderr: NodeJS.WritableStream
   /** Whether a person watches stderr, so that progress may be shown. */
   readonly showsProgress: boolean
-  readonly env: Readonly<Record<string, string | undefined>>
+  readonly env: NodeJS.ProcessEnv
   /** The clone. */
   readonly root: string
 }

@@ -1,0 +1,31 @@
+import { EXIT } from './exit.ts'
+import type { ServiceCommands } from './program.ts'
+
+/** `init` and `serve`; what they need (policies, HSM, gateways) is loaded only when one of them is asked for. */
+export const serviceCommands: ServiceCommands = {
+  async serve({ env }, flags) {
+    const { runService } = await import('./runService.ts')
+    return runService(env, flags)
+  },
+  async init({ env, stdout, stderr }, { name }) {
+    const file = env['KMS_CONFIG']
+    if (!file) {
+      stderr.write('chatelaine: KMS_CONFIG is not set; without it there is the dev profile, which npm start makes\n')
+      return EXIT.usage
+    }
+    const [{ loadConfig }, { runInit }, { createTelemetry }] = await Promise.all([
+      import('./config.ts'),
+      import('./init.ts'),
+      import('../telemetry/telemetry.ts'),
+    ])
+    const config = await loadConfig(file)
+    const { telemetry } = createTelemetry({ level: 'warn' })
+    const made = config.ok ? await runInit(config.value, name, telemetry) : config
+    if (!made.ok) {
+      stderr.write(`chatelaine: ${made.error.message}\n`)
+      return EXIT.unreachable
+    }
+    stdout.write(`origin: ${made.value.origin}\n`)
+    return EXIT.ok
+  },
+}
