@@ -7,7 +7,6 @@ export type LedgerFaultKind =
   | 'stream_altered'
   | 'stream_empty'
   | 'wrong_origin'
-  | 'wrong_root'
   | 'head_file_missing'
   | 'head_file_unreadable'
   | 'shorter_than_anchor'
