@@ -19,7 +19,7 @@ export const serviceCommands: ServiceCommands = {
       import('../telemetry/telemetry.ts'),
     ])
     const config = await loadConfig(file)
-    const { telemetry } = createTelemetry({ level: 'warn' })
+    const telemetry = createTelemetry({ level: 'warn' })
     const made = config.ok ? await runInit(config.value, name, telemetry) : config
     if (!made.ok) {
       stderr.write(`chatelaine: ${made.error.message}\n`)

@@ -46,7 +46,8 @@ const toDescription = (contract: Contract): string => {
 }
 
 const toOptions = (flag: Flag): readonly Option[] => {
-  const { name, description } = flag
+  const { name } = flag
+  const description = flag.isRequired && flag.kind !== 'bytes' && !isKeyId(flag) ? toRequired(flag) : flag.description
   switch (flag.kind) {
     case 'bytes':
       return toByteOptions(flag)
@@ -67,12 +68,16 @@ const toOptions = (flag: Flag): readonly Option[] => {
   }
 }
 
+const toRequired = ({ description }: Flag): string => (description === '' ? 'needed' : `${description}; needed`)
+
 /** Secrets belong into a file or a pipe: arguments are seen by every user of a machine and kept by shells. */
-const toByteOptions = ({ name, description }: Flag): readonly Option[] => {
+const toByteOptions = ({ name, description, isRequired }: Flag): readonly Option[] => {
   const names = [`${name}-file`, name, `${name}-base64`]
   const others = (own: string) => names.filter((other) => other !== own).map(toAttribute)
   return [
-    new Option(`--${name}-file <file>`, `${description}; - is standard input`).conflicts(others(`${name}-file`)),
+    new Option(`--${name}-file <file>`, `${isRequired ? 'Needed, ' : ''}${description}; - is standard input`).conflicts(
+      others(`${name}-file`),
+    ),
     new Option(`--${name} <text>`, 'The same as text; others on this machine can see it').conflicts(others(name)),
     new Option(`--${name}-base64 <base64>`, 'The same as base64').conflicts(others(`${name}-base64`)),
   ]
