@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import type { KeySpecName } from '../../schemas/keys.ts'
 import { LIMITS } from '../../schemas/limits.ts'
 import type { BackendStatus, Telemetry } from '../core/ports.ts'
@@ -84,6 +85,8 @@ const untilAborted = (
       isAborted = true
       resolve(toAborted(signal))
     }
+    // One signal may stand for a batch of calls; their number is bounded by the queue.
+    setMaxListeners(0, signal)
     signal.addEventListener('abort', onAbort, { once: true })
     call(() => !isAborted)
       .then((reply) => (isAborted ? on.late(reply) : resolve(reply)), reject)
