@@ -14,7 +14,7 @@ export const encodeMsgpack = (value: unknown): Buffer => {
 }
 
 const presentEntries = (value: Record<string, unknown>): [string, unknown][] => {
-  const entries = Object.entries(value)
+  const entries = value instanceof Map ? [...value] : Object.entries(value)
   return entries.some(([, member]) => member === undefined)
     ? entries.filter(([, member]) => member !== undefined)
     : entries

@@ -1,20 +1,15 @@
 import { blake3 } from '@noble/hashes/blake3.js'
-import { Packr } from 'msgpackr'
+import { encodeMsgpack } from './encodeMsgpack.ts'
 import type { Sensitive } from './sensitive.ts'
 
 const CONTEXT_DOMAIN = Buffer.from('chatelaine/context/v1\0', 'latin1')
 const IDEMPOTENCY_DOMAIN = Buffer.from('chatelaine/idempotency/v1\0', 'latin1')
 
-const packr = new Packr({ useRecords: false, mapsAsObjects: false, variableMapSize: true, int64AsType: 'number' })
-
 const sortKeys = (value: unknown): unknown => {
   if (Array.isArray(value)) return value.map(sortKeys)
-  if (value instanceof Uint8Array) return Buffer.from(value.buffer, value.byteOffset, value.length)
-  if (typeof value === 'number')
-    return Number.isSafeInteger(value) && Math.abs(value) >= 2 ** 31 ? BigInt(value) : value
-  if (typeof value !== 'object' || value === null) return value
+  if (typeof value !== 'object' || value === null || value instanceof Uint8Array) return value
   const byBytes = (a: [string, unknown], b: [string, unknown]) => Buffer.compare(Buffer.from(a[0]), Buffer.from(b[0]))
-  // A Map, so that `__proto__` is an ordinary key here too.
+  // A Map keeps the order of keys that look like numbers, and `__proto__` is an ordinary key in it.
   return new Map(
     Object.entries(value)
       .filter(([, member]) => member !== undefined)
@@ -24,7 +19,7 @@ const sortKeys = (value: unknown): unknown => {
 }
 
 /** MessagePack with map keys sorted by their UTF-8 bytes: equal values have equal bytes. */
-export const encodeSorted = (value: unknown): Uint8Array => packr.pack(sortKeys(value))
+export const encodeSorted = (value: unknown): Uint8Array => encodeMsgpack(sortKeys(value))
 
 /** The keyed BLAKE3 hashes that stand in the ledger in place of what they hash; the key never leaves `Sensitive`. */
 export interface KeyedHashes {
