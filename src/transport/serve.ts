@@ -89,7 +89,8 @@ const answerInTime = (
     const onAbort = () => {
       timer = setTimeout(giveUp, LIMITS.requestAbortGraceMs)
     }
-    signal.addEventListener('abort', onAbort, { once: true })
+    if (signal.aborted) onAbort()
+    else signal.addEventListener('abort', onAbort, { once: true })
     void answer.then((outgoing) => {
       clearTimeout(timer)
       signal.removeEventListener('abort', onAbort)
