@@ -1,0 +1,250 @@
+import { createPublicKey, verify as verifySignature } from 'node:crypto'
+import { Compile } from 'typebox/compile'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { KeySpecName } from '../../schemas/keys.ts'
+import { CONTRACTS, OPERATION_NAMES, type OperationName, type ReplyBody, type Request } from '../../schemas/registry.ts'
+import { toMethodName } from '../../src/client/client.ts'
+import { KmsError } from '../../src/client/kmsError.ts'
+import { type Clients, openClients } from '../fixtures/clients.ts'
+import { type Stack, startStack } from '../fixtures/stack.ts'
+
+/**
+ * Every operation through both transports: the same request gives the same answer, but for what is new each time
+ * (random bytes, ids, times, receipts), and every answer keeps to its contract.
+ */
+let stack: Stack
+let clients: Clients
+const keys = new Map<string, string>()
+
+const MESSAGE = Buffer.from('a message to be signed')
+const PLAINTEXT = Buffer.from('what nobody may read')
+const CONTEXT = { purpose: 'operations test' }
+
+const create = async (name: string, request: Request<'CreateKey'>): Promise<string> => {
+  const { key } = await clients.nats.createKey(request)
+  keys.set(name, key.key_id)
+  return key.key_id
+}
+const id = (name: string): string => {
+  const found = keys.get(name)
+  if (found === undefined) throw new Error(`no key ${name}`)
+  return found
+}
+
+beforeAll(async () => {
+  stack = await startStack()
+  clients = await openClients(stack)
+  await create('aes', { key_spec: 'AES_256', tags: [{ key: 'team', value: 'blue' }], attributes: { tenant: 'acme' } })
+  await create('other', { key_spec: 'AES_256' })
+  const root = await create('root', { key_spec: 'AES_256' })
+  const middle = await create('middle', { key_spec: 'AES_256', parent_key_id: root })
+  await create('leaf', { key_spec: 'AES_256', parent_key_id: middle })
+  await create('toggled', { key_spec: 'AES_256' })
+  for (const spec of ['ED25519', 'ECDSA_P256', 'RSA_2048', 'RSA_3072', 'RSA_4096'] as const)
+    await create(spec, { key_spec: spec })
+})
+afterAll(async () => {
+  await clients?.[Symbol.asyncDispose]()
+  await stack?.[Symbol.asyncDispose]()
+})
+
+/** One operation by one transport, reply bytes as hex so that both compare. */
+const call = async (
+  transport: 'nats' | 'rest',
+  operation: OperationName,
+  request: object,
+): Promise<Record<string, unknown>> => {
+  const methods: Record<string, unknown> = clients[transport]
+  const method = methods[toMethodName(operation)]
+  if (typeof method !== 'function') throw new Error(`no method for ${operation}`)
+  return method.call(clients[transport], request)
+}
+
+const VOLATILE = new Set([
+  'receipt',
+  'ciphertext_blob',
+  'encrypted_data_key',
+  'plaintext_data_key',
+  'random_bytes',
+  'created_at',
+  'updated_at',
+  'hash',
+  'size',
+  'key_id',
+  'lid',
+  'signature',
+  'revision',
+  'next_cursor',
+  'encrypt_count',
+])
+
+/** What is left to compare when everything that must differ is replaced by its kind. */
+const settle = (value: unknown, name = ''): unknown => {
+  if (VOLATILE.has(name)) return value instanceof Uint8Array ? `bytes:${value.length}` : typeof value
+  if (value instanceof Uint8Array) return Buffer.from(value).toString('hex')
+  if (Array.isArray(value)) return value.map((item) => settle(item))
+  if (typeof value !== 'object' || value === null) return value
+  return Object.fromEntries(Object.entries(value).map(([key, member]) => [key, settle(member, key)]))
+}
+
+type Requests = { readonly [N in OperationName]: (blob: Uint8Array) => Request<N> }
+
+const REQUESTS: Requests = {
+  CreateKey: () => ({
+    key_spec: 'AES_256',
+    description: 'made twice',
+    tags: [{ key: 'a', value: 'b' }],
+    attributes: { region: 'eu' },
+  }),
+  DescribeKey: () => ({ key_id: id('aes') }),
+  ListKeys: () => ({ spec: 'ED25519', max_results: 5 }),
+  DisableKey: () => ({ key_id: id('toggled') }),
+  EnableKey: () => ({ key_id: id('toggled') }),
+  GetKeyDependents: () => ({ key_id: id('root'), recursive: true }),
+  GetKeyAncestors: () => ({ key_id: id('leaf') }),
+  GetPublicKey: () => ({ key_id: id('ECDSA_P256') }),
+  Encrypt: () => ({ key_id: id('aes'), plaintext: Buffer.from(PLAINTEXT), encryption_context: CONTEXT }),
+  Decrypt: (blob) => ({ ciphertext_blob: Buffer.from(blob), encryption_context: CONTEXT }),
+  ReEncrypt: (blob) => ({
+    ciphertext_blob: Buffer.from(blob),
+    source_encryption_context: CONTEXT,
+    destination_key_id: id('other'),
+  }),
+  GenerateDataKey: () => ({ key_id: id('aes'), number_of_bytes: 48 }),
+  GenerateDataKeyWithoutPlaintext: () => ({ key_id: id('aes'), key_spec: 'AES_128' }),
+  GenerateRandom: () => ({ number_of_bytes: 16 }),
+  Sign: () => ({ key_id: id('ED25519'), message: Buffer.from(MESSAGE) }),
+  Verify: () => ({ key_id: id('ED25519'), message: Buffer.from(MESSAGE), signature: Buffer.alloc(64) }),
+  GetLedgerHead: () => ({}),
+}
+
+describe('every operation, by both transports', () => {
+  test('is in the table', () => {
+    expect(Object.keys(REQUESTS).sort()).toEqual([...OPERATION_NAMES])
+  })
+
+  // A key can be disabled once, so each transport changes in turn; Disable comes before Enable in the table.
+  test.each(Object.keys(REQUESTS) as OperationName[])(
+    '%s answers the same over NATS and REST, and as its contract says',
+    async (operation) => {
+      const { ciphertext_blob: blob } = await clients.nats.encrypt({
+        key_id: id('aes'),
+        plaintext: Buffer.from(PLAINTEXT),
+        encryption_context: CONTEXT,
+      })
+      const undo: Partial<Record<OperationName, OperationName>> = { DisableKey: 'EnableKey', EnableKey: 'DisableKey' }
+      const reply: Record<string, unknown>[] = []
+      for (const transport of ['nats', 'rest'] as const) {
+        reply.push(await call(transport, operation, REQUESTS[operation](blob)))
+        const back = undo[operation]
+        if (back !== undefined && transport === 'nats') await call(transport, back, { key_id: id('toggled') })
+      }
+      expect(settle(reply[0])).toEqual(settle(reply[1]))
+      for (const body of reply) expect([...Compile(CONTRACTS[operation].reply).Errors(body)]).toEqual([])
+    },
+  )
+
+  test.each([
+    ['a key that does not exist', 'DescribeKey', { key_id: `lid_${'0'.repeat(64)}` }, 'KEY_NOT_FOUND'],
+    ['an alias, which this version has none of', 'DescribeKey', { key_id: 'alias/none' }, 'KEY_NOT_FOUND'],
+    ['a ciphertext that is none', 'Decrypt', { ciphertext_blob: Buffer.alloc(200) }, 'INVALID_CIPHERTEXT'],
+    ['a wrong kind of key', 'Sign', () => ({ key_id: id('aes'), message: MESSAGE }), 'INVALID_REQUEST'],
+    ['an unknown field', 'DescribeKey', { key_id: `lid_${'0'.repeat(64)}`, colour: 'red' }, 'INVALID_REQUEST'],
+    [
+      'a plaintext that is too long',
+      'Encrypt',
+      () => ({ key_id: id('aes'), plaintext: Buffer.alloc(65_537) }),
+      'INVALID_REQUEST',
+    ],
+  ] as const)('%s is the same error over both', async (_name, operation, request, code) => {
+    const failures: unknown[] = []
+    for (const transport of ['nats', 'rest'] as const)
+      failures.push(
+        await call(transport, operation, typeof request === 'function' ? request() : request).catch(
+          (error: unknown) => error,
+        ),
+      )
+    const [nats, rest] = failures
+    expect(nats).toBeInstanceOf(KmsError)
+    expect(rest).toBeInstanceOf(KmsError)
+    if (nats instanceof KmsError && rest instanceof KmsError) {
+      expect([nats.code, nats.message]).toEqual([code, rest.message])
+      expect(rest.code).toBe(code)
+    }
+  })
+})
+
+describe('what comes out is right', () => {
+  test('a plaintext survives encrypt, re-encrypt and decrypt', async () => {
+    const { nats } = clients
+    const sealed = await nats.encrypt({
+      key_id: id('aes'),
+      plaintext: Buffer.from(PLAINTEXT),
+      encryption_context: CONTEXT,
+    })
+    const moved = await nats.reEncrypt({
+      ciphertext_blob: sealed.ciphertext_blob,
+      source_encryption_context: CONTEXT,
+      destination_key_id: id('other'),
+      destination_encryption_context: { now: 'here' },
+    })
+    const opened = await nats.decrypt({ ciphertext_blob: moved.ciphertext_blob, encryption_context: { now: 'here' } })
+    expect(Buffer.from(opened.plaintext)).toEqual(PLAINTEXT)
+    expect(opened.key_id).toBe(id('other'))
+  })
+  test('an empty plaintext can be sealed and opened', async () => {
+    const sealed = await clients.rest.encrypt({ key_id: id('aes'), plaintext: Buffer.alloc(0) })
+    expect((await clients.rest.decrypt({ ciphertext_blob: sealed.ciphertext_blob })).plaintext.length).toBe(0)
+  })
+  test('a data key decrypts to the plaintext that came with it', async () => {
+    const made = await clients.nats.generateDataKey({ key_id: id('aes'), encryption_context: CONTEXT })
+    const opened = await clients.nats.decrypt({ ciphertext_blob: made.encrypted_data_key, encryption_context: CONTEXT })
+    expect(Buffer.from(opened.plaintext)).toEqual(Buffer.from(made.plaintext_data_key))
+    expect(made.plaintext_data_key.length).toBe(32)
+  })
+  test.each<[KeySpecName, string | null]>([
+    ['ED25519', null],
+    ['ECDSA_P256', 'sha256'],
+    ['RSA_2048', 'sha256'],
+    ['RSA_3072', 'sha256'],
+    ['RSA_4096', 'sha256'],
+  ])('a signature of %s verifies with the public key alone, outside the service', async (spec, digest) => {
+    const { signature } = await clients.rest.sign({ key_id: id(spec), message: Buffer.from(MESSAGE) })
+    const published: ReplyBody<'GetPublicKey'> = await clients.rest.getPublicKey({ key_id: id(spec) })
+    expect(verifySignature(digest, MESSAGE, createPublicKey(published.pem), signature)).toBe(true)
+    const judged = await clients.nats.verify({ key_id: id(spec), message: Buffer.from(MESSAGE), signature })
+    expect(judged.signature_valid).toBe(true)
+    const wrong = await clients.nats.verify({ key_id: id(spec), message: Buffer.from('another'), signature })
+    expect(wrong.signature_valid).toBe(false)
+  })
+  test('disabling a root locks its grandchild out, and enabling it lets it in again', async () => {
+    const { nats } = clients
+    const sealed = await nats.encrypt({ key_id: id('leaf'), plaintext: Buffer.from(PLAINTEXT) })
+    expect((await nats.disableKey({ key_id: id('root') })).affected_descendants).toBe(2)
+    await expect(nats.decrypt({ ciphertext_blob: sealed.ciphertext_blob })).rejects.toMatchObject({
+      code: 'KEY_NOT_USABLE',
+    })
+    const { key } = await nats.describeKey({ key_id: id('leaf') })
+    expect([key.state, key.effective_state, key.locked_by]).toEqual(['enabled', 'disabled', id('root')])
+    await nats.enableKey({ key_id: id('root') })
+    expect(Buffer.from((await nats.decrypt({ ciphertext_blob: sealed.ciphertext_blob })).plaintext)).toEqual(PLAINTEXT)
+  })
+  test('the same Idempotency-Key makes one key, over either transport', async () => {
+    const request: Request<'CreateKey'> = { key_spec: 'AES_256', description: 'once' }
+    const options = { idempotencyKey: 'create-once' }
+    const first = await clients.nats.createKey(request, options)
+    const again = await clients.rest.createKey(request, options)
+    expect(again.key.key_id).toBe(first.key.key_id)
+    expect(again.receipt.seq).toBeGreaterThan(first.receipt.seq)
+    await expect(clients.rest.createKey({ ...request, description: 'twice' }, options)).rejects.toMatchObject({
+      code: 'IDEMPOTENCY_CONFLICT',
+    })
+  })
+  test('health, readiness, metrics and OpenAPI answer without a token and hold no key data', async () => {
+    for (const path of ['/healthz', '/readyz', '/metrics', '/openapi.json']) {
+      const answer = await fetch(`${stack.httpUrl}${path}`)
+      expect([path, answer.status]).toEqual([path, 200])
+      expect(await answer.text()).not.toContain(id('aes'))
+    }
+  })
+})
