@@ -270,12 +270,11 @@ describe('tampering', () => {
     })
   })
 
-  test('in fast reading is found as well, where it is not the lone signature of a commit inside an epoch', () => {
-    const { 'edit the signature': _signature, 'sign with S + L': _order, ...rest } = CLASSES
-    for (const [name, tampered] of Object.entries(rest))
+  test('is found in fast reading as well: the signatures it checks cover, through prev, all before them', () => {
+    for (const [name, tampered] of Object.entries(CLASSES))
       fc.assert(
         fc.property(tampered, (given) => {
-          const { verdict } = verify(given, [headFile], history.pin, true)
+          const { verdict } = verify(given, [], history.pin, true)
           expect({ name, verdict }).toEqual({ name, verdict: 2 })
         }),
         { numRuns: Math.ceil(RUNS / 5) },

@@ -18,7 +18,7 @@ async function* once(text: string): AsyncGenerator<Uint8Array> {
 }
 
 describe('the committed vectors', () => {
-  test.each([...toVectors()])('%s is what the code makes (or run tsx test/vectors/generate.ts)', async (path, text) => {
+  test.each([...toVectors()])('%s is what the code makes (or run npm run vectors)', async (path, text) => {
     expect(await read(path)).toBe(text)
   })
 
