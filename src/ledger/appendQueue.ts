@@ -67,6 +67,6 @@ export const createAppendQueue = (entriesMax: number): AppendQueue => {
 }
 
 const toAborted = (signal: AbortSignal): Result<never> =>
-  signal.reason instanceof DOMException && signal.reason.name === 'TimeoutError'
+  signal.reason instanceof Error && signal.reason.name === 'TimeoutError'
     ? fail('TIMEOUT', 'the deadline passed before the record was written')
     : fail('CANCELLED', 'the caller went away before the record was written')

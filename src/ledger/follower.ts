@@ -3,6 +3,7 @@ import { LIMITS } from '../../schemas/limits.ts'
 import type { Scheduler, Telemetry } from '../core/ports.ts'
 import { ok } from '../core/result.ts'
 import { meetsAnchor } from './anchor.ts'
+import type { CommitStream } from './commitStream.ts'
 import { describeError, faulty, type LedgerResult } from './fault.ts'
 import type { Head } from './headFile.ts'
 import { followMessages, readMessages } from './streamReader.ts'
@@ -37,6 +38,22 @@ export const catchUp = async (
       'bad_commit',
       `commits ${tip().view.at.seq + 1} to ${until} of the ledger are missing in the stream; run ledger verify`,
     )
+  }
+  return ok(undefined)
+}
+
+/** Reads the few newest commits one by one, in the shortest time: an epoch can only be opened right after the last one. */
+export const stepToEnd = async (
+  reader: Reader,
+  stream: CommitStream,
+  signal: AbortSignal,
+): Promise<LedgerResult<void>> => {
+  while (!signal.aborted) {
+    const back = await stream.readBack(reader.tip().view.at.seq + 1)
+    if (back.kind !== 'found') return ok(undefined)
+    const next = reader.verifier.advance(reader.tip(), back.message)
+    if (!next.ok) return next
+    reader.onTip(next.value)
   }
   return ok(undefined)
 }

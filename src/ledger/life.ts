@@ -8,7 +8,7 @@ import { answerAsWriter, askForWriter, untilVacant } from './election.ts'
 import { createEpochOpener, type EpochLimits } from './epoch.ts'
 import type { EventCheck } from './eventCheck.ts'
 import { describeError, faulty, type LedgerFault, type LedgerResult } from './fault.ts'
-import { catchUp, follow, type Reader } from './follower.ts'
+import { catchUp, follow, type Reader, stepToEnd } from './follower.ts'
 import type { Head, HeadFile } from './headFile.ts'
 import type { Committed, createMetrics } from './metrics.ts'
 import { createNatsStream } from './natsStream.ts'
@@ -109,14 +109,15 @@ export const runLife = async (life: Life, booted: Promise<LedgerResult<void>>): 
 }
 
 const alternate = async (life: Life): Promise<LedgerResult<void>> => {
-  let isFirst = true
+  // A take-over tries until it succeeded once: a busy writer may win the race for a sequence many times.
+  let takesOver = life.options.takeOver ?? false
   while (!life.stop.aborted) {
     enter(life, 'follower')
-    const vacant = isFirst && life.options.takeOver ? ok(true) : await followUntilVacant(life)
-    isFirst = false
+    const vacant = takesOver ? ok(true) : await followUntilVacant(life)
     if (!vacant.ok) return vacant
-    const tried = vacant.value ? await tryReign(life) : ok(undefined)
-    if (!tried.ok) return tried
+    const reigned = vacant.value ? await tryReign(life) : ok(false)
+    if (!reigned.ok) return reigned
+    if (reigned.value) takesOver = false
   }
   return ok(undefined)
 }
@@ -166,35 +167,43 @@ const followUntilVacant = async (life: Life): Promise<LedgerResult<boolean>> => 
   return ended.ok ? ok(vacant) : ended
 }
 
-/** One attempt to become the writer, from the stream's newest commit on. A fault ends the ledger for good. */
-const tryReign = async (life: Life): Promise<LedgerResult<void>> => {
+/**
+ * One attempt to become the writer, from the stream's newest commit on. Whether there was a reign; a fault ends the
+ * ledger for good.
+ */
+const tryReign = async (life: Life): Promise<LedgerResult<boolean>> => {
   const { options, bounds, state, stop } = life
-  const { telemetry } = options
   const pause = () => wait(options.scheduler, bounds.writerAskIntervalMs, stop)
   let until: number
   try {
     until = await readLastSeq(options.connection)
   } catch (error) {
-    telemetry.log('warn', 'the ledger cannot be read', { error: describeError(error) })
+    options.telemetry.log('warn', 'the ledger cannot be read', { error: describeError(error) })
     await pause()
-    return ok(undefined)
+    return ok(false)
   }
   const caught = await catchUp({ ...toReader(life), until }, stop)
   if (!caught.ok) return caught
-  if (stop.aborted) return ok(undefined)
+  const stepped = await stepToEnd(toReader(life), createNatsStream(options.connection), stop)
+  if (!stepped.ok) return stepped
+  if (stop.aborted) return ok(false)
+  const before = state.tip.view.at.epoch
   const end = await reign(life)
+  const hasReigned = state.tip.view.at.epoch > before
   switch (end.kind) {
     case 'alarm':
       return { ok: false, error: end.fault }
     case 'stopped':
-      return ok(undefined)
+      return ok(hasReigned)
     case 'demoted':
-      telemetry.log('warn', 'another writer has the ledger', { seq: state.tip.view.at.seq })
-      return ok(undefined)
+      options.telemetry.log(hasReigned ? 'warn' : 'debug', 'another writer has the ledger', {
+        seq: state.tip.view.at.seq,
+      })
+      return ok(hasReigned)
     case 'not_opened':
-      telemetry.log('warn', 'no epoch could be opened', { why: end.why })
+      options.telemetry.log('warn', 'no epoch could be opened', { why: end.why })
       await pause()
-      return ok(undefined)
+      return ok(hasReigned)
     default:
       return end satisfies never
   }

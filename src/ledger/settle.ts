@@ -18,7 +18,7 @@ export interface SettleOptions {
   readonly stop: AbortSignal
   /** Whether the deadline for the callers has passed. */
   isOverdue(): boolean
-  /** The first attempt did not settle it: the commit is in doubt. Told once. */
+  /** The first attempt was not acknowledged: the commit is in doubt. Told once. */
   onDoubt(why: string): void
 }
 
@@ -38,6 +38,7 @@ export const settleCommit = async (
     const outcome = await stream.publish(publication)
     if (outcome.kind === 'acked')
       return outcome.seq === seq ? { kind: 'settled' } : { kind: 'alarm', why: describeWrongAck(outcome, seq) }
+    if (attempt === 1) options.onDoubt(describeOutcome(outcome))
     const back = await stream.readBack(seq)
     if (back.kind === 'found')
       return isSame(back.message, publication) ? { kind: 'settled' } : { kind: 'foreign', message: back.message }
@@ -46,7 +47,6 @@ export const settleCommit = async (
         kind: 'alarm',
         why: `the stream ends at ${outcome.lastSeq}, but ${seq - 1} was acknowledged: acknowledged commits are lost`,
       }
-    if (attempt === 1) options.onDoubt(describeOutcome(outcome))
     await options.pause()
   }
   return { kind: 'abandoned' }

@@ -42,8 +42,10 @@ async function* consume(
   // An ordered consumer: in memory, without acknowledgements, made anew by the client library when it lost a message.
   const consumer = await client.consumers.get(STREAM_LEDGER, { opt_start_seq: from })
   let messages: ConsumerMessages | undefined
+  // Never awaited: closing resolves only in an iteration, and there may be none any more. It unsubscribes at once.
   const close = () => void messages?.close()
   try {
+    if (signal.aborted) return
     messages = await consumer.consume({ max_bytes: LIMITS.consumerBytesMax })
     signal.addEventListener('abort', close, { once: true })
     if (signal.aborted) return
@@ -51,7 +53,7 @@ async function* consume(
       yield { message: { seq, subject, payload: data }, pending: info.pending }
   } finally {
     signal.removeEventListener('abort', close)
-    await messages?.close()
+    close()
     // It would go away by itself after a while; a consumer that cannot be deleted is no reason to fail.
     await consumer.delete().catch(() => undefined)
   }
