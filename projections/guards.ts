@@ -1,6 +1,7 @@
 import type { KeyStateName } from '../schemas/keys.ts'
 import { LIMITS } from '../schemas/limits.ts'
 import type { Lid } from '../src/core/instruction.ts'
+import { STATE_ALLOWS, type UseKind } from '../src/core/lifecycle.ts'
 import type { Failure } from '../src/core/result.ts'
 import { findEffectiveState } from './hierarchy.ts'
 import { findSlot } from './idempotency.ts'
@@ -12,8 +13,14 @@ import type { View } from './view.ts'
  * guards held with every earlier event folded in, so a use never stands after the disable that forbids it.
  */
 export type Guard =
-  /** The key is as the plan and the PDP saw it. */
-  | { readonly kind: 'key'; readonly lid: Lid; readonly revision: number; readonly effective: KeyStateName }
+  /** The key is as the plan and the PDP saw it; `use` is what the plan needs of its state. */
+  | {
+      readonly kind: 'key'
+      readonly lid: Lid
+      readonly revision: number
+      readonly effective: KeyStateName
+      readonly use?: UseKind | 'parent'
+    }
   /** A version has budget left for one more message. */
   | { readonly kind: 'budget'; readonly lid: Lid; readonly version: number; readonly messagesMax: number }
   /** Nobody has taken the idempotency slot. */
@@ -23,11 +30,11 @@ const checkKey = (view: View, guard: Guard & { kind: 'key' }): Failure | undefin
   const record = view.keys.byLid.get(guard.lid)
   if (record === undefined) return { code: 'KEY_NOT_FOUND', message: 'there is no such key' }
   const effective = findEffectiveState(view.keys, record).state
-  if (effective !== guard.effective)
-    return effective === 'enabled'
-      ? { code: 'REVISION_CONFLICT', message: 'the key changed while the request was under way' }
+  if (guard.use !== undefined && !STATE_ALLOWS[effective][guard.use])
+    return guard.use === 'parent'
+      ? { code: 'PARENT_NOT_USABLE', message: `the parent key is ${effective}` }
       : { code: 'KEY_NOT_USABLE', message: `the key is ${effective}` }
-  return record.revision === guard.revision
+  return record.revision === guard.revision && effective === guard.effective
     ? undefined
     : { code: 'REVISION_CONFLICT', message: 'the key changed while the request was under way' }
 }

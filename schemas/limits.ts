@@ -38,6 +38,7 @@ export const LIMITS = {
   pageItemsMax: 1000,
   pageItemsDefault: 100,
   pageCandidatesMax: 1000,
+  pageScannedMax: 10_000,
   cursorCharsMax: 256,
   // Ledger
   commitEventsMax: 256,

@@ -9,7 +9,7 @@ export const Bytes = (min: number, max: number, description?: string) =>
   Type.Refine(
     Type.Unsafe<Uint8Array>({ [BYTES_MARK]: max, 'x-bytes-min': min, ...(description ? { description } : {}) }),
     (value: unknown) => value instanceof Uint8Array && value.length >= min && value.length <= max,
-    () => (min === 0 ? `must be at most ${max} bytes` : `must be ${min} to ${max} bytes`),
+    () => `must be binary, ${min} to ${max} bytes`,
   )
 
 /** An object whose members are all named; an unknown one is refused. */
@@ -60,7 +60,7 @@ const isPlainMap = (value: unknown): value is Record<string, unknown> =>
 export const EncryptionContext = Type.Refine(
   Type.Unsafe<Readonly<Record<string, string>>>({
     type: 'object',
-    additionalProperties: { type: 'string' },
+    additionalProperties: { type: 'string', maxLength: LIMITS.contextBytesMax },
     maxProperties: LIMITS.contextPairsMax,
     description: 'Additional authenticated data as string pairs; the same pairs must be given to decrypt',
   }),

@@ -61,7 +61,13 @@ export const ReEncrypt = contract({
     destination_key_version: version,
   }),
   codes: [...keyCodes, 'INVALID_CIPHERTEXT', 'KEY_EXHAUSTED'],
-  example: { request: { ciphertext_blob: new Uint8Array(0), destination_key_id: 'alias/other' } },
+  example: {
+    request: {
+      ciphertext_blob: new Uint8Array(0),
+      destination_key_id: 'alias/other',
+      source_encryption_context: { purpose: 'docs' },
+    },
+  },
 })
 
 const dataKeyRequest = Fields({
@@ -151,6 +157,6 @@ export const Verify = contract({
     key_version: version,
     signing_algorithm: SigningAlgorithm,
   }),
-  codes: [...keyCodes],
+  codes: [...keyCodes, 'NOT_FOUND'],
   example: { request: { message: HELLO, signature: new Uint8Array(64) } },
 })

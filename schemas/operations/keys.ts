@@ -62,7 +62,7 @@ export const ListKeys = contract({
     ...Page,
   }),
   reply: Reply({ items: Type.Array(Key), next_cursor: Type.Optional(Type.String()) }),
-  codes: [],
+  codes: ['KEY_NOT_FOUND'],
   example: { request: { spec: KEY_SPECS[0], max_results: 10 } },
 })
 
@@ -142,7 +142,7 @@ export const GetPublicKey = contract({
     jwk: Type.Unsafe<Readonly<Record<string, string>>>({ type: 'object', additionalProperties: { type: 'string' } }),
     signing_algorithms: Type.Array(SigningAlgorithm),
   }),
-  codes: ['KEY_NOT_FOUND', 'KEY_NOT_USABLE', 'REVISION_CONFLICT'],
+  codes: ['KEY_NOT_FOUND', 'NOT_FOUND', 'REVISION_CONFLICT'],
   example: { request: {} },
 })
 

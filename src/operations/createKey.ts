@@ -80,7 +80,7 @@ export const createKey: Operation<'CreateKey'> = {
       epoch: view.at.epoch,
       exportable: false,
     }
-    const guards = parent === undefined ? [] : [guardKey(view, parent)]
+    const guards = parent === undefined ? [] : [guardKey(view, parent, 'parent')]
     return ok(
       planInstruction(instruction, guards, ({ sealedHandle, publicKey }) => ({
         event: {

@@ -49,7 +49,7 @@ export const decrypt: Operation<'Decrypt'> = {
     const { lid, version } = material
     const contextHash = facts.hashContext(context.value)
     return ok(
-      planInstruction(instruction, [guardKey(view, record)], ({ plaintext }) => ({
+      planInstruction(instruction, [guardKey(view, record, 'consume')], ({ plaintext }) => ({
         event: { type: 'DataDecrypted', data: { lid, version } },
         resources: [{ lid, version }],
         ...(contextHash === undefined ? {} : { contextHash }),

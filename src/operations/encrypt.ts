@@ -34,7 +34,7 @@ export const encrypt: Operation<'Encrypt'> = {
     }
     const contextHash = facts.hashContext(context.value)
     return ok(
-      planInstruction(instruction, [guardKey(view, record), budget.value], ({ blob }) => ({
+      planInstruction(instruction, [guardKey(view, record, 'produce'), budget.value], ({ blob }) => ({
         event: { type: 'DataEncrypted', data: { lid, version } },
         resources: [{ lid, version }],
         ...(contextHash === undefined ? {} : { contextHash }),

@@ -67,15 +67,19 @@ const planDataKey = <N extends Name>(
   }
   const contextHash = facts.hashContext(context.value)
   return ok(
-    planInstruction<N, typeof instruction>(instruction, [guardKey(view, record), budget.value], (output) => ({
-      event: {
-        type: 'DataKeyGenerated',
-        data: { lid, version, bytes: bytes.value, plaintext_returned: returnPlaintext },
-      },
-      resources: [{ lid, version }],
-      ...(contextHash === undefined ? {} : { contextHash }),
-      ...finish({ ...output, body: { encrypted_data_key: output.blob, key_id: lid, key_version: version } }),
-    })),
+    planInstruction<N, typeof instruction>(
+      instruction,
+      [guardKey(view, record, 'produce'), budget.value],
+      (output) => ({
+        event: {
+          type: 'DataKeyGenerated',
+          data: { lid, version, bytes: bytes.value, plaintext_returned: returnPlaintext },
+        },
+        resources: [{ lid, version }],
+        ...(contextHash === undefined ? {} : { contextHash }),
+        ...finish({ ...output, body: { encrypted_data_key: output.blob, key_id: lid, key_version: version } }),
+      }),
+    ),
   )
 }
 

@@ -16,11 +16,12 @@ function* walkKeys(
   for (let ordinal = from; ordinal < view.keys.order.size; ordinal += 1) {
     const record = view.keys.byLid.get(view.keys.order.get(ordinal) ?? '')
     must(record !== undefined, `the key of ordinal ${ordinal} is not in the view`)
-    if (input.spec !== undefined && record.spec !== input.spec) continue
-    if (parent !== undefined && record.parent !== parent) continue
-    // `state` filters by what a caller would meet: the effective state.
-    if (input.state !== undefined && findEffectiveState(view.keys, record).state !== input.state) continue
-    yield { record, depth: 0 }
+    const isWanted =
+      (input.spec === undefined || record.spec === input.spec) &&
+      (parent === undefined || record.parent === parent) &&
+      // `state` filters by what a caller would meet: the effective state.
+      (input.state === undefined || findEffectiveState(view.keys, record).state === input.state)
+    yield { record, depth: 0, isFiltered: !isWanted }
   }
 }
 

@@ -7,6 +7,7 @@ import type { EventData, EventName } from '../../schemas/events.ts'
 import type { KeySpecName } from '../../schemas/keys.ts'
 import type { Body, OperationName, Request } from '../../schemas/registry.ts'
 import type { Instruction, Lid, OutputOf } from '../core/instruction.ts'
+import type { UseKind } from '../core/lifecycle.ts'
 import type { Result } from '../core/result.ts'
 import type { Sensitive } from '../core/sensitive.ts'
 
@@ -34,6 +35,8 @@ export interface Facts {
 export interface Candidate {
   readonly record: KeyRecord
   readonly depth: number
+  /** Set if it is not what was asked for: it only counts as looked at. */
+  readonly isFiltered?: boolean
 }
 
 export interface VisiblePage {
@@ -95,10 +98,11 @@ export const planRecord = <N extends OperationName>(guards: readonly Guard[], re
   record,
 })
 
-/** The guard that a key still is as it was read. */
-export const guardKey = (view: View, record: KeyRecord): Guard => ({
+/** The guard that a key still is as it was read; `use` is what it was read for, if that depends on its state. */
+export const guardKey = (view: View, record: KeyRecord, use?: UseKind | 'parent'): Guard => ({
   kind: 'key',
   lid: record.lid,
   revision: record.revision,
   effective: findEffectiveState(view.keys, record).state,
+  ...(use === undefined ? {} : { use }),
 })

@@ -67,24 +67,28 @@ export const reEncrypt: Operation<'ReEncrypt'> = {
     const sourceHash = facts.hashContext(contexts.value.source)
     const destinationHash = facts.hashContext(contexts.value.destination)
     return ok(
-      planInstruction(instruction, [guardKey(view, from), guardKey(view, to), budget.value], ({ blob }) => ({
-        event: {
-          type: 'DataReEncrypted',
-          data: {
-            ...ends,
-            ...(sourceHash === undefined ? {} : { source_context_hash: sourceHash }),
-            ...(destinationHash === undefined ? {} : { destination_context_hash: destinationHash }),
+      planInstruction(
+        instruction,
+        [guardKey(view, from, 'consume'), guardKey(view, to, 'produce'), budget.value],
+        ({ blob }) => ({
+          event: {
+            type: 'DataReEncrypted',
+            data: {
+              ...ends,
+              ...(sourceHash === undefined ? {} : { source_context_hash: sourceHash }),
+              ...(destinationHash === undefined ? {} : { destination_context_hash: destinationHash }),
+            },
           },
-        },
-        resources: [ends.source, ends.destination],
-        toReply: () => ({
-          ciphertext_blob: blob,
-          source_key_id: ends.source.lid,
-          source_key_version: ends.source.version,
-          destination_key_id: ends.destination.lid,
-          destination_key_version: ends.destination.version,
+          resources: [ends.source, ends.destination],
+          toReply: () => ({
+            ciphertext_blob: blob,
+            source_key_id: ends.source.lid,
+            source_key_version: ends.source.version,
+            destination_key_id: ends.destination.lid,
+            destination_key_version: ends.destination.version,
+          }),
         }),
-      })),
+      ),
     )
   },
 }

@@ -69,7 +69,7 @@ export const sign: Operation<'Sign'> = {
     const instruction: Instruction & { kind: 'sign' } = { kind: 'sign', backend, key: material, algorithm, message }
     const { lid, version } = material
     return ok(
-      planInstruction(instruction, [guardKey(view, record)], ({ signature }) => ({
+      planInstruction(instruction, [guardKey(view, record, 'produce')], ({ signature }) => ({
         event: { type: 'MessageSigned', data: { lid, version, algorithm } },
         resources: [{ lid, version }],
         toReply: () => ({
@@ -109,7 +109,7 @@ export const verify: Operation<'Verify'> = {
     }
     const used = { lid: material.lid, version: material.version }
     return ok(
-      planInstruction(instruction, [guardKey(view, record)], ({ valid }) => ({
+      planInstruction(instruction, [guardKey(view, record, 'consume')], ({ valid }) => ({
         event: { type: 'SignatureVerified', data: { ...used, algorithm, valid } },
         resources: [used],
         toReply: () => ({

@@ -65,7 +65,12 @@ export const enableKey: Operation<'EnableKey'> = {
     if (above !== undefined && !STATE_ALLOWS[above].parent)
       return fail('PARENT_NOT_USABLE', `the parent key is ${above}`)
     return ok(
-      planTransition('KeyEnabled', record, resolved, parent === undefined ? [] : [guardKey(resolved.view, parent)]),
+      planTransition(
+        'KeyEnabled',
+        record,
+        resolved,
+        parent === undefined ? [] : [guardKey(resolved.view, parent, 'parent')],
+      ),
     )
   },
 }

@@ -39,7 +39,6 @@ export interface Settings {
   readonly isMissing: (lid: Lid, version: number) => boolean
   /** For tests; LIMITS otherwise. */
   readonly pdpTimeoutMs?: number
-  readonly requestsInFlightMax?: number
 }
 
 /** One authenticated request. */

@@ -7,24 +7,21 @@ export type Authorization =
   | { readonly permitted: true; readonly decision: Omit<Verdict, 'decision'> }
   | { readonly permitted: false; readonly code: ErrorCode; readonly decision?: Omit<Verdict, 'decision'> }
 
-/** Asks the PDP; whatever is not a well-formed permit in time is a denial. */
+/** Asks the PDP; whatever is not a well-formed permit in time is a denial. Throws only when the request itself ended. */
 export type Ask = (question: Question, signal: AbortSignal) => Promise<Authorization>
-
-const REASONS_MAX = 16
-const REASON_CHARS_MAX = 128
 
 const isTexts = (value: unknown): value is readonly string[] =>
   Array.isArray(value) &&
-  value.length <= REASONS_MAX &&
-  value.every((item) => typeof item === 'string' && item.length <= REASON_CHARS_MAX)
+  value.length <= LIMITS.verdictReasonsMax &&
+  value.every((item) => typeof item === 'string' && item.length <= LIMITS.policyIdCharsMax)
 
 /** The verdict as the port promises it, or nothing: the PDP may be another process, or broken. */
 const parseVerdict = (answer: unknown): Verdict | undefined => {
   if (typeof answer !== 'object' || answer === null) return undefined
   const { decision, pdp, policy_version, reasons, obligations } = answer as Partial<Verdict>
   if (decision !== 'permit' && decision !== 'deny') return undefined
-  if (typeof pdp !== 'string' || pdp.length > REASON_CHARS_MAX) return undefined
-  if (typeof policy_version !== 'string' || policy_version.length > REASON_CHARS_MAX) return undefined
+  if (typeof pdp !== 'string' || pdp.length > LIMITS.policyIdCharsMax) return undefined
+  if (typeof policy_version !== 'string' || policy_version.length > LIMITS.policyIdCharsMax) return undefined
   return isTexts(reasons) && isTexts(obligations) ? { decision, pdp, policy_version, reasons, obligations } : undefined
 }
 
@@ -70,6 +67,8 @@ export const createAsk = (
     try {
       answer = await withDeadline(async (inner) => pdp.decide(question, inner), timeoutMs, signal)
     } catch (error) {
+      // Not the PDP's silence: the caller is gone or its deadline has passed, which is recorded as such.
+      if (signal.aborted) throw error
       return unavailable(error instanceof Error ? error.name : 'thrown', question)
     }
     const verdict = parseVerdict(answer)
@@ -90,5 +89,8 @@ export const mergeDecisions = (
 ): Omit<Verdict, 'decision'> | undefined => {
   const [first] = decisions
   if (first === undefined || decisions.length === 1) return first
-  return { ...first, reasons: [...new Set(decisions.flatMap(({ reasons }) => reasons))].slice(0, REASONS_MAX) }
+  return {
+    ...first,
+    reasons: [...new Set(decisions.flatMap(({ reasons }) => reasons))].slice(0, LIMITS.verdictReasonsMax),
+  }
 }

@@ -10,7 +10,7 @@ import { createAsk } from './authorize.ts'
 import { toEvent } from './envelope.ts'
 import { describeFault, findAbortCode } from './fault.ts'
 import { createKeyLock } from './keyLock.ts'
-import { recordRefusal } from './record.ts'
+import { FAULT, recordFault, recordRefusal } from './record.ts'
 import { createRefusals, type Refusals } from './refusals.ts'
 import { operate } from './run.ts'
 import { createValidate, type Validate } from './validate.ts'
@@ -19,12 +19,12 @@ export interface Pipeline {
   readonly dispatch: Dispatch
   /** Records what was counted and not yet recorded; call after the transports have stopped. */
   flush(): Promise<void>
-  inFlight(): number
 }
 
 /**
  * The only caller of the ports, and the only way from a transport to an operation (invariant 1):
  * authenticate → validate → resolve → authorize → plan → execute → record → append → reply.
+ * How many requests are under way is bounded by the transports, which share one bound (`src/transport/admission.ts`).
  */
 export const createPipeline = (ports: Ports, settings: Settings): Pipeline => {
   const { clock, telemetry } = ports
@@ -36,22 +36,14 @@ export const createPipeline = (ports: Ports, settings: Settings): Pipeline => {
     refusals: createServiceRefusals(ports, settings, newId),
     tools: { ask: createAsk(ports.pdp, telemetry, settings.pdpTimeoutMs), lock: createKeyLock(), newId },
   }
-  const inFlightMax = settings.requestsInFlightMax ?? LIMITS.requestsInFlightMax
-  let inFlight = 0
-
   const answer = async (incoming: Incoming, requestId: string, signal: AbortSignal): Promise<Outgoing> => {
-    if (inFlight >= inFlightMax)
-      return toRefused(requestId, 'OVERLOADED', 'the service has too many requests under way')
-    inFlight += 1
     try {
       return await answerAnyone(stage, { incoming, requestId, signal })
     } catch (error) {
       const aborted = findAbortCode(signal)
       if (aborted !== undefined) return { ok: false, requestId, error: aborted }
       telemetry.log('error', 'a request failed inside the service', { request_id: requestId, ...describeFault(error) })
-      return toRefused(requestId, 'INTERNAL', 'the service failed; its log has the request id')
-    } finally {
-      inFlight -= 1
+      return { ok: false, requestId, error: FAULT }
     }
   }
 
@@ -64,7 +56,6 @@ export const createPipeline = (ports: Ports, settings: Settings): Pipeline => {
       return outgoing
     },
     flush: () => stage.refusals.flush(),
-    inFlight: () => inFlight,
   }
 }
 
@@ -114,21 +105,29 @@ const answerCaller = async (stage: Stage, call: Call & { readonly principal: Pri
         : { ok: false, requestId, error },
   }
   const { refuse } = attempt
-  const decoded = incoming.decode()
+  let decoded: ReturnType<Incoming['decode']> | undefined
   try {
+    decoded = incoming.decode()
     const accepted = checkIdempotencyKey(incoming)
     if (!decoded.ok) return await refuse(decoded.error)
     if (!accepted.ok) return await refuse(accepted.error)
     const valid = stage.validate(incoming.operation, decoded.value)
     return valid.ok ? await operate(attempt, valid.value) : await refuse(valid.error)
+  } catch (error) {
+    return recordFault(attempt, { found: [] }, error)
   } finally {
-    zeroBytes(decoded.ok ? decoded.value : {})
+    if (decoded?.ok) zeroBytes(decoded.value)
   }
 }
 
-/** Zeroes every byte field of a decoded request: the pipeline owns them, and any may be a secret (invariant 5). */
-const zeroBytes = (decoded: Readonly<Record<string, unknown>>) => {
-  for (const member of Object.values(decoded)) if (member instanceof Uint8Array) member.fill(0)
+/**
+ * Zeroes every byte array of a decoded request, wherever it is: the pipeline owns them, and any may be a secret, also
+ * in a request that breaks its schema (invariant 5). Decoding has bounded the depth.
+ */
+const zeroBytes = (decoded: unknown): void => {
+  if (decoded instanceof Uint8Array) decoded.fill(0)
+  else if (typeof decoded === 'object' && decoded !== null)
+    for (const member of Object.values(decoded)) zeroBytes(member)
 }
 
 const IDEMPOTENCY_KEY_REGEX = /^[\x21-\x7e]+$/

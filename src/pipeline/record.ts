@@ -6,12 +6,16 @@ import type { Failure } from '../core/result.ts'
 import type { EventBody, Recorded } from '../operations/operation.ts'
 import type { Attempt, Permitted } from './attempt.ts'
 import { type Circumstances, type Subject, toEvent } from './envelope.ts'
+import { describeFault, findAbortCode } from './fault.ts'
+
+/** What a caller is told of a fault of the service. */
+export const FAULT: Failure = { code: 'INTERNAL', message: 'the service failed; its log has the request id' }
 
 /** A signal that never fires: what happened is recorded whether or not the caller still waits. */
 const NEVER = new AbortController().signal
 
 /** Codes after which the ledger certainly does not hold the record, so that what the HSM made can be undone. */
-const CERTAINLY_ABSENT: ReadonlySet<string> = new Set(['OVERLOADED', 'CANCELLED', 'TIMEOUT', 'TOO_LARGE'])
+const CERTAINLY_ABSENT: ReadonlySet<string> = new Set(['OVERLOADED', 'CANCELLED', 'TIMEOUT', 'INTERNAL'])
 
 const toSubject = ({ incoming, principal, requestId }: Attempt): Subject => ({
   principal,
@@ -44,6 +48,20 @@ export const recordDenial = (attempt: Attempt, permitted: Permitted, failure: Fa
 /** Records that a permitted operation failed, then answers it. */
 export const recordFailure = (attempt: Attempt, permitted: Permitted, failure: Failure): Promise<Outgoing> =>
   appendFailure(attempt, { type: 'OperationFailed', data: {} }, { ...toAround(permitted), outcome: 'failed' }, failure)
+
+/**
+ * Records and answers a request that ended by an exception: CANCELLED or TIMEOUT if its signal fired, INTERNAL with a
+ * line in the log otherwise. Throws only if the ledger does.
+ */
+export const recordFault = (attempt: Attempt, permitted: Permitted, error: unknown): Promise<Outgoing> => {
+  const aborted = findAbortCode(attempt.signal)
+  if (aborted === undefined)
+    attempt.ports.telemetry.log('error', 'an operation failed', {
+      request_id: attempt.requestId,
+      ...describeFault(error),
+    })
+  return recordFailure(attempt, permitted, aborted ?? FAULT)
+}
 
 /** Records that an authenticated request was refused, without its content, then answers it. */
 export const recordRefusal = (attempt: Attempt, failure: Failure): Promise<Outgoing> =>
@@ -95,8 +113,12 @@ export const release = async (attempt: Attempt, { permitted, recorded, guards }:
       attempt.signal,
     )
     if (!appended.ok) {
-      if (CERTAINLY_ABSENT.has(appended.error.code)) await compensate(attempt, recorded)
-      return toFailed(attempt, appended.error)
+      if (!CERTAINLY_ABSENT.has(appended.error.code)) return toFailed(attempt, appended.error)
+      await compensate(attempt, recorded)
+      // A full queue would refuse this record too. In all other cases what was tried is recorded, as a failure.
+      return appended.error.code === 'OVERLOADED'
+        ? toFailed(attempt, appended.error)
+        : recordFailure(attempt, permitted, appended.error)
     }
     if (appended.value.refused !== undefined) {
       await compensate(attempt, recorded)

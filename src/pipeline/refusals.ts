@@ -1,11 +1,12 @@
 import type { ErrorCode } from '../../schemas/errors.ts'
 import { LIMITS } from '../../schemas/limits.ts'
 import type { AuthenticationReason, Principal, Scheduler, Telemetry } from '../core/ports.ts'
+import type { Result } from '../core/result.ts'
 import type { EventBody } from '../operations/operation.ts'
 import { type Circumstances, type Subject, toServiceSubject } from './envelope.ts'
 
 /** Appends one event in the background; refusals that were aggregated have nobody waiting for them. */
-export type Append = (subject: Subject, body: EventBody, circumstances: Circumstances) => Promise<unknown>
+export type Append = (subject: Subject, body: EventBody, circumstances: Circumstances) => Promise<Result<unknown>>
 
 interface Options {
   readonly origin: string
@@ -30,6 +31,7 @@ interface Counted {
   readonly aggregated: Map<ErrorCode, number>
 }
 
+const LOST = 'counted refusals could not be recorded'
 const OTHERS = 'others'
 const WINDOW_MS = 1_000
 
@@ -41,6 +43,12 @@ export const createRefusals = ({ origin, scheduler, telemetry, append }: Options
 
   const service = (action: string) => toServiceSubject(origin, `refusals-${action}`, action)
 
+  const write: Append = async (subject, body, circumstances) => {
+    const appended = await append(subject, body, circumstances)
+    if (!appended.ok) telemetry.log('error', LOST, { code: appended.error.code })
+    return appended
+  }
+
   const drain = async () => {
     const reasons = [...strangers].map(([reason, count]) => ({ reason, count }))
     const counted = [...callers.values()]
@@ -49,14 +57,14 @@ export const createRefusals = ({ origin, scheduler, telemetry, append }: Options
     const total = reasons.reduce((sum, { count }) => sum + count, 0)
     const failed = { outcome: 'failed' } as const
     if (total > 0)
-      await append(
+      await write(
         service('kms:Authenticate'),
         { type: 'AuthenticationRefused', data: { count: total, reasons: reasons.slice(0, 16) } },
         { ...failed, code: 'UNAUTHENTICATED' },
       )
     for (const { principal, aggregated } of counted)
       for (const [code, count] of aggregated)
-        await append(
+        await write(
           { ...service('kms:Refuse'), principal },
           { type: 'RequestRefused', data: { count } },
           { ...failed, code },
@@ -64,7 +72,7 @@ export const createRefusals = ({ origin, scheduler, telemetry, append }: Options
   }
   const flush = () => {
     isScheduled = false
-    flushing = flushing.then(drain).catch(() => telemetry.log('error', 'counted refusals could not be recorded'))
+    flushing = flushing.then(drain).catch(() => telemetry.log('error', LOST))
     return flushing
   }
   const schedule = () => {
@@ -73,8 +81,10 @@ export const createRefusals = ({ origin, scheduler, telemetry, append }: Options
     scheduler.after(WINDOW_MS, () => void flush())
   }
   const findCounted = (principal: Principal): Counted => {
-    const isFull = callers.size >= LIMITS.refusalPrincipalsTrackedMax && !callers.has(principal.id)
-    const key = isFull ? OTHERS : principal.id
+    // A principal is its type and id; no such pair reads like the one name of all others.
+    const own = JSON.stringify([principal.type, principal.id])
+    const isFull = callers.size >= LIMITS.refusalPrincipalsTrackedMax && !callers.has(own)
+    const key = isFull ? OTHERS : own
     const found = callers.get(key)
     if (found !== undefined) return found
     const made: Counted = {

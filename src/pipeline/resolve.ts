@@ -1,8 +1,10 @@
 import type { KeyRecord } from '../../projections/keys.ts'
 import type { View } from '../../projections/view.ts'
 import { LIMITS } from '../../schemas/limits.ts'
+import { type Failure, ok, type Result } from '../core/result.ts'
 import { toCursor } from '../operations/cursor.ts'
 import type { Candidate, Target, VisiblePage } from '../operations/operation.ts'
+import type { Authorization } from './authorize.ts'
 
 /** A target with the record it names, if there is one. */
 export interface Found {
@@ -14,22 +16,34 @@ export interface Found {
 export const resolveTargets = (view: View, targets: readonly Target[]): readonly Found[] =>
   targets.map((target) => ({ target, record: target.kind === 'key' ? view.keys.byLid.get(target.ref) : undefined }))
 
+/** A request about which the PDP said nothing. */
+export const NO_VERDICT: Failure = {
+  code: 'PDP_UNAVAILABLE',
+  message: 'the policy decision point gave no verdict; the request is denied',
+}
+
 /**
- * The first page of candidates that the caller may see. At most `pageCandidatesMax` are asked about, so a page may be
- * short, or even empty, and still have a cursor.
+ * The first page of candidates that the caller may see. At most `pageScannedMax` are looked at and `pageCandidatesMax`
+ * asked about, so a page may be short, or even empty, and still have a cursor. PDP_UNAVAILABLE if one question had no
+ * verdict: a list that silently lacks what was not decided would look complete.
  */
 export const collectPage = async (
   candidates: Iterable<Candidate>,
   wanted: number,
-  isVisible: (candidate: Candidate) => Promise<boolean>,
-): Promise<VisiblePage> => {
+  ask: (candidate: Candidate) => Promise<Authorization>,
+): Promise<Result<VisiblePage>> => {
   const items: Candidate[] = []
   let asked = 0
+  let scanned = 0
   for (const candidate of candidates) {
-    if (items.length >= wanted || asked >= LIMITS.pageCandidatesMax)
-      return { items, nextCursor: toCursor(candidate.record.ordinal) }
+    if (items.length >= wanted || asked >= LIMITS.pageCandidatesMax || scanned >= LIMITS.pageScannedMax)
+      return ok({ items, nextCursor: toCursor(candidate.record.ordinal) })
+    scanned += 1
+    if (candidate.isFiltered) continue
     asked += 1
-    if (await isVisible(candidate)) items.push(candidate)
+    const verdict = await ask(candidate)
+    if (verdict.permitted) items.push(candidate)
+    else if (verdict.code === 'PDP_UNAVAILABLE') return { ok: false, error: NO_VERDICT }
   }
-  return { items }
+  return ok({ items })
 }

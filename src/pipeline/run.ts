@@ -11,26 +11,21 @@ import type { Facts, Operation, Plan, Resolved } from '../operations/operation.t
 import { OPERATIONS } from '../operations/registry.ts'
 import type { Attempt, Permitted } from './attempt.ts'
 import { mergeDecisions } from './authorize.ts'
-import { describeFault, findAbortCode } from './fault.ts'
 import { claimSlot, type Slot } from './idempotency.ts'
 import { type Asking, toKeyQuestion, toQuestion } from './question.ts'
-import { recordDenial, recordFailure, release, toFailed, withDecision } from './record.ts'
-import { collectPage, type Found, resolveTargets } from './resolve.ts'
+import { recordDenial, recordFailure, recordFault, release, toFailed, withDecision } from './record.ts'
+import { collectPage, type Found, NO_VERDICT, resolveTargets } from './resolve.ts'
 
 /** Takes a valid request from resolve to reply; every way out is recorded first. */
 export const operate = async (attempt: Attempt, input: unknown): Promise<Outgoing> => {
-  const { ports, incoming, signal, requestId } = attempt
+  const { ports, incoming } = attempt
   // Nothing can be recorded here, so nothing is asked of PDP or HSM either.
   if (ports.ledger.status().role !== 'writer')
     return toFailed(attempt, { code: 'LEDGER_UNAVAILABLE', message: 'this instance is not the writer of the ledger' })
   try {
     return await takeTurn(attempt, OPERATIONS[incoming.operation] as Operation<OperationName>, input as never)
   } catch (error) {
-    const aborted = findAbortCode(signal)
-    if (aborted === undefined)
-      ports.telemetry.log('error', 'an operation failed', { request_id: requestId, ...describeFault(error) })
-    const failure = aborted ?? { code: 'INTERNAL', message: 'the service failed; its log has the request id' }
-    return recordFailure(attempt, { found: [] }, failure)
+    return recordFault(attempt, { found: [] }, error)
   }
 }
 
@@ -92,7 +87,10 @@ const decide = async <N extends OperationName>(
   if (slot?.success !== undefined) return replay(attempt, operation, { permitted, slot, facts })
   const keys = found.flatMap(({ record }) => (record === undefined ? [] : [record]))
   const resolved = await findPage(attempt, operation, { input, resolved: { view, facts, keys } })
-  if (!resolved.ok) return recordFailure(attempt, permitted, resolved.error)
+  if (!resolved.ok)
+    return resolved.error.code === 'PDP_UNAVAILABLE'
+      ? recordDenial(attempt, permitted, resolved.error)
+      : recordFailure(attempt, permitted, resolved.error)
   const plan = operation.plan(input, resolved.value)
   if (!plan.ok) return recordFailure(attempt, permitted, plan.error)
   const guards = slot === undefined ? plan.value.guards : [...plan.value.guards, slot.guard]
@@ -111,11 +109,11 @@ const authorize = async (
     const verdict = await attempt.ask(toQuestion(toAsking(attempt), view, target, record), attempt.signal)
     if (verdict.decision !== undefined) decisions.push(verdict.decision)
     if (verdict.permitted) continue
-    const message =
+    const denial =
       verdict.code === 'PDP_UNAVAILABLE'
-        ? 'the policy decision point gave no verdict; the request is denied'
-        : `${target.action} is not permitted`
-    return { ok: false, error: await recordDenial(attempt, permitted(), { code: verdict.code, message }) }
+        ? NO_VERDICT
+        : { code: verdict.code, message: `${target.action} is not permitted` }
+    return { ok: false, error: await recordDenial(attempt, permitted(), denial) }
   }
   return ok(permitted())
 }
@@ -135,11 +133,10 @@ const findPage = async <N extends OperationName>(
   const candidates = operation.candidates(input, resolved.keys, resolved.view)
   if (!candidates.ok) return candidates
   const wanted = (input as { max_results?: number }).max_results ?? LIMITS.pageItemsDefault
-  const page = await collectPage(candidates.value, wanted, async ({ record }) => {
-    const question = toKeyQuestion(toAsking(attempt), resolved.view, record, 'kms:DescribeKey')
-    return (await attempt.ask(question, attempt.signal)).permitted
-  })
-  return ok({ ...resolved, page })
+  const page = await collectPage(candidates.value, wanted, ({ record }) =>
+    attempt.ask(toKeyQuestion(toAsking(attempt), resolved.view, record, 'kms:DescribeKey'), attempt.signal),
+  )
+  return page.ok ? ok({ ...resolved, page: page.value }) : page
 }
 
 interface Repeated {
@@ -171,17 +168,31 @@ const replay = async <N extends OperationName>(
   })
 }
 
-/** Executes and records; the instruction's secrets are zeroed, and the output's unless the reply carries them. */
+/** Executes and records; the instruction's secrets are zeroed, and the output unless the reply carries it. */
 const perform = async (attempt: Attempt, permitted: Permitted, plan: Plan<OperationName>): Promise<Outgoing> => {
-  using _secrets = owning(plan.instruction ?? {})
-  const output =
-    plan.instruction === undefined ? ok(undefined) : await attempt.ports.hsm.execute(plan.instruction, attempt.signal)
-  if (!output.ok) return recordFailure(attempt, permitted, output.error)
-  const value = output.value as OutputOf<Instruction> | undefined
+  const { instruction, guards } = plan
+  using _secrets = owning(instruction ?? {})
+  let value: OutputOf<Instruction> | undefined
   try {
-    return await release(attempt, { permitted, recorded: plan.record(value), guards: plan.guards })
+    const output =
+      instruction === undefined ? ok(undefined) : await attempt.ports.hsm.execute(instruction, attempt.signal)
+    if (!output.ok) return await recordFailure(attempt, permitted, output.error)
+    value = output.value
+    const outgoing = await release(attempt, { permitted, recorded: plan.record(value), guards })
+    if (!outgoing.ok) discard(instruction, value)
+    return outgoing
   } catch (error) {
-    owning(value ?? {})[Symbol.dispose]()
-    throw error
+    discard(instruction, value)
+    return recordFault(attempt, permitted, error)
   }
+}
+
+/**
+ * Zeroes an output that nobody will get. A new key's sealed handle and public key are no secrets and stay: its record
+ * holds them, and may yet turn out to stand in the ledger.
+ */
+const discard = (instruction: Instruction | undefined, output: OutputOf<Instruction> | undefined) => {
+  owning(output ?? {})[Symbol.dispose]()
+  if (instruction?.kind === 'generateKey') return
+  for (const member of Object.values(output ?? {})) if (member instanceof Uint8Array) member.fill(0)
 }

@@ -105,7 +105,7 @@ export const describeLedger = (name: string, open: () => Promise<LedgerUnderTest
     it('records one of two concurrent changes that rely on the same revision', async () => {
       const n = await newKey()
       const both = await Promise.all([disableKey(n), disableKey(n)].map((entry) => under.ledger.append(entry, never)))
-      expect(both.map((each) => unwrap(each).refused?.code)).toEqual([undefined, 'KEY_NOT_USABLE'])
+      expect(both.map((each) => unwrap(each).refused?.code)).toEqual([undefined, 'REVISION_CONFLICT'])
     })
 
     it.each([

@@ -81,7 +81,10 @@ describe('guards', () => {
   const view = fold([...FAMILY, disabled(1)])
   test.each([
     ['a key that is as it was', keyGuard(1, 2, 'disabled'), undefined],
-    ['a key that was locked meanwhile', keyGuard(3, 1, 'enabled'), 'KEY_NOT_USABLE'],
+    ['a key that was locked meanwhile, to encrypt', keyGuard(3, 1, 'enabled', 'produce'), 'KEY_NOT_USABLE'],
+    ['a key that was locked meanwhile, to decrypt', keyGuard(3, 1, 'enabled', 'consume'), 'KEY_NOT_USABLE'],
+    ['a key that was locked meanwhile, as a parent', keyGuard(3, 1, 'enabled', 'parent'), 'PARENT_NOT_USABLE'],
+    ['a key that was locked meanwhile, to describe it', keyGuard(3, 1, 'enabled'), 'REVISION_CONFLICT'],
     ['a key that changed meanwhile', keyGuard(1, 1, 'disabled'), 'REVISION_CONFLICT'],
     ['a key that is not there', keyGuard(9, 1, 'enabled'), 'KEY_NOT_FOUND'],
   ])('%s', (_name, guard, code) => {
@@ -91,7 +94,9 @@ describe('guards', () => {
     expect(checkGuards(fold([enabled(1)], view), [keyGuard(3, 1, 'disabled')])?.code).toBe('REVISION_CONFLICT')
   })
   test('the first that fails decides', () => {
-    expect(checkGuards(view, [keyGuard(3, 1, 'enabled'), keyGuard(9, 1, 'enabled')])?.code).toBe('KEY_NOT_USABLE')
+    expect(checkGuards(view, [keyGuard(3, 1, 'enabled', 'produce'), keyGuard(9, 1, 'enabled')])?.code).toBe(
+      'KEY_NOT_USABLE',
+    )
   })
 })
 
