@@ -9,11 +9,11 @@ import { refuseMalformedHttp, sendError, toFailure } from './httpErrors.ts'
 import { readRequestId } from './requestHeaders.ts'
 import { toErrorName } from './serve.ts'
 
-/** TLS of a listener, PEM. With `ca`, client certificates are asked for, and verified ones reach the authenticator. */
+/** TLS of a listener, PEM. With `clientCa`, client certificates are asked for, and verified ones reach the authenticator. */
 export interface TlsOptions {
   readonly key: string | Buffer
   readonly cert: string | Buffer
-  readonly ca?: string | Buffer
+  readonly clientCa?: string | Buffer
 }
 
 /** An HTTP server with the limits and manners of the service, and no route yet. */
@@ -98,10 +98,12 @@ const openServer = (listener: RequestListener, tls: TlsOptions | undefined): Ser
       : createTlsServer(
           {
             ...options,
-            ...tls,
+            key: tls.key,
+            cert: tls.cert,
+            ...(tls.clientCa === undefined ? {} : { ca: tls.clientCa }),
             minVersion: 'TLSv1.2',
             // A connection without a certificate may still bring a token; a certificate counts only if it verified.
-            requestCert: tls.ca !== undefined,
+            requestCert: tls.clientCa !== undefined,
             rejectUnauthorized: false,
           },
           listener,
