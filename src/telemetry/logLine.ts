@@ -26,9 +26,11 @@ export const LOG_FIELDS = [
   'host',
   'index',
   'issuer',
+  'kind',
   'label',
   'lid',
   'listener',
+  'log_file',
   'missing',
   'ms',
   'objects',
@@ -68,6 +70,7 @@ export const LOG_FIELDS = [
   'warning',
   'where',
   'why',
+  'workers_up',
   'writer',
 ] as const
 
