@@ -55,6 +55,9 @@ export const EVENTS = {
   ),
   LedgerRolled: state(Fields({ next_stream: Text(1, 64), archived_to: Fields({ size: count, root: raw32 }) })),
   PolicySetLoaded: state(Fields({ sha256: raw32, policies: count })),
+  // Destruction of HSM objects that the ledger does not name, in two commits around it
+  SweepStarted: state(Fields({ backend: BackendId, objects: version })),
+  SweepFinished: state(Fields({ backend: BackendId, objects: version, destroyed: count })),
   // Keys
   KeyCreated: state(
     Fields({

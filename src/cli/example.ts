@@ -13,7 +13,10 @@ export const toExampleLine = (contract: Contract): string => {
     return Object.hasOwn(request, flag.field) ? toParts(flag, request[flag.field]) : []
   })
   const out = listReplyBytes(contract)
-  const files = out.map((field) => `--${toOutName(field, out.length)} ${toFileName(field)}`)
+  // What was read stays: the new blob goes beside the old one.
+  const isRead = (field: string) => parts.some((part) => part.endsWith(` ${toFileName(field)}`))
+  const toFile = (field: string) => (isRead(field) ? `new-${toFileName(field)}` : toFileName(field))
+  const files = out.map((field) => `--${toOutName(field, out.length)} ${toFile(field)}`)
   return ['chatelaine', toVerbName(contract), ...parts, ...files].join(' ')
 }
 

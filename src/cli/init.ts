@@ -8,6 +8,7 @@ import { formatVkey } from '../verify/vkey.ts'
 import { fault, type OperatorFault } from './config.ts'
 import { openConnection } from './connections.ts'
 import { openHsm } from './openHsm.ts'
+import { toSyncCheck } from './openLedger.ts'
 import { systemClock, systemScheduler } from './time.ts'
 
 /**
@@ -39,10 +40,7 @@ export const runInit = async (
         provision: provisioning.value,
         connection: connection.value,
         replicas: config.nats.replicas,
-        sync: {
-          monitorUrls: config.nats.monitor_url === undefined ? [] : [config.nats.monitor_url],
-          assumeSyncAlways: config.nats.assume_sync_always,
-        },
+        sync: toSyncCheck(config),
         hsm,
         backend: config.hsm.ledger_backend,
         clock: systemClock,

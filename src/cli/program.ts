@@ -17,6 +17,8 @@ export interface ServiceCommands {
   init(terminal: Terminal, flags: { readonly name: string }): Promise<number>
   /** Serves until a signal comes. Gives the exit code. */
   serve(terminal: Terminal, flags: { readonly takeOver: boolean; readonly trustOnFirstUse: boolean }): Promise<number>
+  /** Lists or destroys HSM objects that the ledger does not name. Gives the exit code. */
+  sweep(terminal: Terminal, flags: { readonly destroy: boolean; readonly yes?: number }): Promise<number>
 }
 
 /** Runs one command line and gives the exit code of {@link EXIT}; `ledger verify` and the service commands have their own. */
@@ -139,6 +141,16 @@ const addServices = (
   serve.action(async () => {
     const { takeOver, trustOnFirstUse } = serve.opts<{ takeOver?: boolean; trustOnFirstUse?: boolean }>()
     setExit(await services.serve(terminal, { takeOver: takeOver === true, trustOnFirstUse: trustOnFirstUse === true }))
+  })
+  const sweep = program
+    .command('sweep')
+    .description('Lists HSM objects of this ledger that it does not name. Run it while no service writes.')
+    .addOption(new Option('--destroy', 'Destroy what is listed, recorded before and after'))
+    .addOption(new Option('--yes <n>', 'The number of objects you expect, where there are many').argParser(Number))
+    .addHelpText('after', '\nExample:\n  chatelaine sweep')
+  sweep.action(async () => {
+    const { destroy, yes } = sweep.opts<{ destroy?: boolean; yes?: number }>()
+    setExit(await services.sweep(terminal, { destroy: destroy === true, ...(yes === undefined ? {} : { yes }) }))
   })
 }
 

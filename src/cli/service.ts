@@ -1,4 +1,3 @@
-import { hostname } from 'node:os'
 import type { Config } from '../../schemas/config.ts'
 import { LIMITS } from '../../schemas/limits.ts'
 import type { Pin } from '../core/chainState.ts'
@@ -7,8 +6,7 @@ import type { Hsm, Telemetry } from '../core/ports.ts'
 import type { Dispatch } from '../core/request.ts'
 import { ok, type Result } from '../core/result.ts'
 import type { Sensitive } from '../core/sensitive.ts'
-import { toLedgerFiles } from '../ledger/genesis.ts'
-import { createLedger, type LedgerService } from '../ledger/ledger.ts'
+import type { LedgerService } from '../ledger/ledger.ts'
 import { type CedarPdp, createCedar } from '../pdp/cedar.ts'
 import { createPipeline, type Pipeline } from '../pipeline/pipeline.ts'
 import { createTelemetry } from '../telemetry/telemetry.ts'
@@ -18,6 +16,7 @@ import { type Connections, openConnections } from './connections.ts'
 import { createGateways, type Gateways } from './gateways.ts'
 import { createMaterialWatch, type MaterialWatch } from './materialWatch.ts'
 import { openHsm } from './openHsm.ts'
+import { openLedger } from './openLedger.ts'
 import { recordPolicySets } from './policyRecord.ts'
 import { systemClock, systemScheduler } from './time.ts'
 
@@ -58,30 +57,18 @@ export const startService = async (
   const connections = await openConnections(config, telemetry)
   if (!connections.ok) return connections
   const hsm = await openHsm(config, options.pin.origin, telemetry)
-  const made = await createLedger({
-    connection: connections.value.ledger,
-    front: connections.value.front,
-    pin: options.pin,
-    replicas: config.nats.replicas,
-    sync: {
-      monitorUrls: config.nats.monitor_url === undefined ? [] : [config.nats.monitor_url],
-      assumeSyncAlways: config.nats.assume_sync_always,
-    },
+  const made = await openLedger({
+    config,
+    ...options,
+    connections: connections.value,
     hsm,
-    backend: config.hsm.ledger_backend,
-    writer: `${hostname()}/${process.pid}`.slice(0, 128),
-    headFile: toLedgerFiles(config.data_dir).head,
-    trustOnFirstUse: options.trustOnFirstUse ?? false,
-    takeOver: options.takeOver ?? false,
-    clock: systemClock,
-    scheduler: systemScheduler,
     telemetry,
     onCommitted: ({ events }) => telemetry.metrics.observeCommit(events.length),
   })
   if (!made.ok) {
     await hsm.close()
     await connections.value.close()
-    return fault(made.error.message)
+    return made
   }
   const ledger = made.value
   const policySets = recordPolicySets({ ledger, clock: systemClock, origin: options.pin.origin, telemetry })

@@ -7,6 +7,10 @@ export const serviceCommands: ServiceCommands = {
     const { runService } = await import('./runService.ts')
     return runService(env, flags)
   },
+  async sweep({ env, stdout }, flags) {
+    const { runSweep } = await import('./sweep.ts')
+    return runSweep(env, flags, stdout)
+  },
   async init({ env, stdout, stderr }, { name }) {
     const file = env['KMS_CONFIG']
     if (!file) {

@@ -29,6 +29,7 @@ afterAll(() => rm(dir, { recursive: true, force: true }))
 const services: ServiceCommands = {
   init: async () => 0,
   serve: async (_terminal, { takeOver, trustOnFirstUse }) => (takeOver && !trustOnFirstUse ? 7 : 8),
+  sweep: async () => 0,
 }
 
 /** Runs a command line in this process, against a data directory where nothing runs. */
