@@ -1,5 +1,6 @@
 import { parseArgs } from 'node:util'
 import { benchEncrypt } from './encrypt.ts'
+import { benchHsm } from './hsm.ts'
 
 /**
  * Benchmarks by name: `npm run -s bench -- NAME [--in-flight N] [--seconds S] [--json]`. With `--json` the last line is
@@ -7,6 +8,7 @@ import { benchEncrypt } from './encrypt.ts'
  */
 const BENCHES: Readonly<Record<string, (options: BenchOptions) => Promise<unknown>>> = {
   'encrypt-nats-msgpack': benchEncrypt,
+  hsm: benchHsm,
   verify: () => import('./verify.ts'),
 }
 

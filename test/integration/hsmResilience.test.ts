@@ -153,7 +153,7 @@ describe('an HSM that fails', () => {
     await eventually(() => !isRunning(victim) && isHealthy(hsm)())
     closeSync(descriptor)
     const fifo = join(softHsm.directory, 'fifo')
-    spawnSync('mkfifo', [fifo])
+    spawnSync('/usr/bin/mkfifo', [fifo])
     await expect(start({ pinFile: fifo })).rejects.toThrow('not a pipe')
   })
 
