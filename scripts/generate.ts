@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url'
 import packageJson from '../package.json' with { type: 'json' }
 import { toKebab } from '../schemas/contract.ts'
 import { ENVIRONMENT } from '../src/cli/environment.ts'
+import { toCliPage } from '../src/cli/page.ts'
 import { toApiPage } from '../src/docs/api.ts'
 import { toConfigurationPage } from '../src/docs/configuration.ts'
 import { toErrorsPage } from '../src/docs/errors.ts'
@@ -15,6 +16,7 @@ import { toOpenApiText } from '../src/docs/openapi.ts'
 const GENERATED: readonly { readonly path: string; readonly produce: () => string }[] = [
   { path: 'docs/CONFIGURATION.md', produce: () => toConfigurationPage(ENVIRONMENT) },
   { path: 'docs/API.md', produce: toApiPage },
+  { path: 'docs/CLI.md', produce: toCliPage },
   { path: 'docs/ERRORS.md', produce: toErrorsPage },
   { path: 'docs/LIMITS.md', produce: toLimitsPage },
   { path: 'schemas/json/openapi.json', produce: () => toOpenApiText(packageJson.version) },

@@ -84,11 +84,16 @@ export interface CommandResult {
 }
 
 /** Runs one line of shell in `cwd` with `chatelaine` on the path, meeting the service at `place`. */
-export const runShell = async (place: ServicePlace, cwd: string, line: string): Promise<CommandResult> => {
+export const runShell = async (
+  place: ServicePlace,
+  cwd: string,
+  line: string,
+  deadlineMs: number = RUN_DEADLINE_MS,
+): Promise<CommandResult> => {
   const child = spawn('sh', ['-c', line], {
     cwd,
     stdio: ['ignore', 'pipe', 'pipe'],
-    timeout: RUN_DEADLINE_MS,
+    timeout: deadlineMs,
     env: toEnvironment(place),
   })
   const said = { stdout: '', stderr: '' }

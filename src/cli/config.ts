@@ -6,17 +6,10 @@ import { AUTHENTICATOR_SCHEMAS, type Config, ConfigSchema } from '../../schemas/
 import { LIMITS } from '../../schemas/limits.ts'
 import { ok, type Result } from '../core/result.ts'
 import { findConfigFault } from './configRules.ts'
+import { fault, type OperatorFault } from './operatorFault.ts'
 
-/** What an operator has to mend; `message` names the field or variable and the rule. */
-export interface OperatorFault {
-  readonly message: string
-}
-
-/** An {@link OperatorFault} as a Result. */
-export const fault = (message: string): { readonly ok: false; readonly error: OperatorFault } => ({
-  ok: false,
-  error: { message },
-})
+// From a file of their own, so that a command can fail without loading the schema compiler.
+export { fault, type OperatorFault }
 
 /** Reads, checks and completes the configuration file; relative paths in it are relative to the file. */
 export const loadConfig = async (file: string): Promise<Result<Config, OperatorFault>> => {

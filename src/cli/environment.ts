@@ -1,6 +1,6 @@
 import { resolve } from 'node:path'
 import { ok, type Result } from '../core/result.ts'
-import { fault, type OperatorFault } from './config.ts'
+import { fault, type OperatorFault } from './operatorFault.ts'
 
 /** The environment variables the service and the CLI read, and what each means. */
 export const ENVIRONMENT = {

@@ -2,9 +2,6 @@ import { Command, CommanderError, Option } from 'commander'
 import { OPERATION_NAMES } from '../../schemas/registry.ts'
 import type { Result } from '../core/result.ts'
 import { type CliFault, EXIT, unreachable } from './exit.ts'
-import { exportLedger } from './ledgerExport.ts'
-import { verifyLedger } from './ledgerVerify.ts'
-import { openCaller } from './openCaller.ts'
 import { runVerb, toFaultText } from './runVerb.ts'
 import { findSettings, type Settings } from './settings.ts'
 import type { Terminal } from './terminal.ts'
@@ -60,6 +57,7 @@ export const createProgram = (
   program.commandsGroup('Operations:')
   for (const name of OPERATION_NAMES) {
     addVerb(program, name, async (typed) => {
+      const { openCaller } = await import('./openCaller.ts')
       const result = await withSettings(terminal, (settings) =>
         runVerb(terminal, (flags) => openCaller(settings, flags), typed),
       )
@@ -102,6 +100,7 @@ const addLedger = (program: Command, terminal: Terminal, setExit: (code: number)
     .addHelpText('after', '\nExample:\n  chatelaine ledger verify')
   verify.action(async () => {
     const flags = toVerifyFlags(verify.opts())
+    const { verifyLedger } = await import('./ledgerVerify.ts')
     const result = await withSettings(terminal, (settings) => verifyLedger(terminal, settings, flags))
     // A mistake on the command line is "could not run" as well: 2 means FAIL here.
     setExit(result.ok ? result.value : Math.max(EXIT.unreachable, finish(terminal, result, flags.json)))
@@ -113,6 +112,7 @@ const addLedger = (program: Command, terminal: Terminal, setExit: (code: number)
     .addHelpText('after', '\nExample:\n  chatelaine ledger export --out ledger.jsonl')
   exporting.action(async () => {
     const { out } = exporting.opts<{ out?: string }>()
+    const { exportLedger } = await import('./ledgerExport.ts')
     const result = await withSettings(terminal, (settings) => exportLedger(terminal, settings, out))
     setExit(finish(terminal, result, false))
   })

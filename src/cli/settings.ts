@@ -1,8 +1,8 @@
 import type { Config } from '../../schemas/config.ts'
 import { ok, type Result } from '../core/result.ts'
-import { loadConfig, type OperatorFault } from './config.ts'
 import { toDevPaths, toPasswordFile } from './dev/devFiles.ts'
 import { readProfile } from './environment.ts'
+import type { OperatorFault } from './operatorFault.ts'
 
 /** A NATS user and where its password is. */
 export interface NatsAccount {
@@ -38,6 +38,7 @@ export const findSettings = async (
   const profile = readProfile(env, root)
   if (!profile.ok) return profile
   if (profile.value.kind === 'file') {
+    const { loadConfig } = await import('./config.ts')
     const config = await loadConfig(profile.value.configFile)
     return config.ok ? ok(toConfigSettings(config.value)) : config
   }

@@ -1,0 +1,213 @@
+import { cp, mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { OPERATION_NAMES, type OperationName, toContract } from '../../schemas/registry.ts'
+import {
+  findPlace,
+  ROOT,
+  runShell,
+  type ServicePlace,
+  type ServiceProcess,
+  startServiceProcess,
+} from '../../scripts/serviceProcess.ts'
+import { toVerbName } from '../../src/cli/flags.ts'
+
+let dir: string
+let work: string
+let place: ServicePlace
+let service: ServiceProcess | undefined
+const keys = { AES_256: '', ED25519: '', other: '' }
+
+/** Runs a command line of the help as it stands, with its variables set. */
+const run = (line: string, variables: Readonly<Record<string, string>> = {}) =>
+  runShell(place, work, [...Object.entries(variables).map(([name, value]) => `${name}=${value}`), line].join('\n'))
+
+const createKey = async (spec: string): Promise<string> => {
+  const { stdout } = await run(`chatelaine create-key --key-spec ${spec} --json`)
+  return JSON.parse(stdout).key.key_id
+}
+
+beforeAll(async () => {
+  dir = await mkdtemp(join(tmpdir(), 'kms-cli-'))
+  work = join(dir, 'work')
+  await mkdir(work)
+  place = await findPlace(join(dir, 'data'))
+  service = await startServiceProcess(place)
+  keys.AES_256 = await createKey('AES_256')
+  keys.other = await createKey('AES_256')
+  keys.ED25519 = await createKey('ED25519')
+})
+
+afterAll(async () => {
+  await service?.stop()
+  await rm(dir, { recursive: true, force: true })
+})
+
+/** What a verb's example needs before it can be pasted: a fitting key, and the files that other examples make. */
+const SIGNING: readonly OperationName[] = ['Sign', 'Verify', 'GetPublicKey']
+const BEFORE: Partial<Record<OperationName, OperationName>> = {
+  Decrypt: 'Encrypt',
+  ReEncrypt: 'Encrypt',
+  Verify: 'Sign',
+}
+
+/** The example as `--help` prints it. */
+const readExample = async (operation: OperationName): Promise<string> => {
+  const { stdout } = await run(`chatelaine ${toVerbName(toContract(operation))} --help`)
+  const line = /Example:\n {2}(chatelaine .+)\n/.exec(stdout)?.[1]
+  if (line === undefined) throw new Error(`no example in the help of ${operation}`)
+  return line
+}
+
+const runExample = async (operation: OperationName, more = '') => {
+  const key = SIGNING.includes(operation) ? keys.ED25519 : keys.AES_256
+  return run(`${await readExample(operation)}${more}`, { KEY: key, DESTINATION_KEY: keys.other })
+}
+
+describe('the examples of --help', () => {
+  test.each(OPERATION_NAMES)('%s works as it is printed, over NATS and over REST', async (operation) => {
+    const before = BEFORE[operation]
+    if (before !== undefined) expect((await runExample(before)).code).toBe(0)
+    // A disabled key stays disabled for the next example; this one is enabled again at once.
+    if (operation === 'EnableKey') await run(`chatelaine disable-key ${keys.AES_256}`)
+    const overNats = await runExample(operation)
+    expect(overNats).toMatchObject({ code: 0, stderr: '' })
+    expect(overNats.stdout).toMatch(/^receipt:$/m)
+    if (operation === 'DisableKey' || operation === 'EnableKey') await flip(operation)
+    const overRest = await runExample(operation, ` --url http://127.0.0.1:${place.KMS_HTTP_PORT} --json`)
+    expect(overRest).toMatchObject({ code: 0, stderr: '' })
+    expect(JSON.parse(overRest.stdout)).toMatchObject({ receipt: { seq: expect.any(Number) } })
+    if (operation === 'DisableKey') await run(`chatelaine enable-key ${keys.AES_256}`)
+  })
+
+  /** Undoes a change of state, so that it can be made again. */
+  const flip = async (operation: OperationName): Promise<void> => {
+    const { code } = await run(`chatelaine ${operation === 'DisableKey' ? 'enable' : 'disable'}-key ${keys.AES_256}`)
+    expect(code).toBe(0)
+  }
+
+  test('what an example writes is what it says, in files of mode 0600', async () => {
+    await runExample('Encrypt')
+    await runExample('Decrypt')
+    expect(await readFile(join(work, 'plaintext.bin'), 'utf8')).toBe('hello')
+    expect((await stat(join(work, 'plaintext.bin'))).mode & 0o777).toBe(0o600)
+  })
+
+  test.each(['ledger verify', 'ledger export'])('%s works as it is printed', async (command) => {
+    const { stdout } = await run(`chatelaine ${command} --help`)
+    const line = /Example:\n {2}(chatelaine .+)\n/.exec(stdout)?.[1] ?? 'false'
+    // The head file follows the ledger within a second.
+    await expect.poll(async () => (await run(line)).code, { timeout: 20_000 }).toBe(0)
+  })
+})
+
+describe('answers', () => {
+  test('bytes go through pipes', async () => {
+    const line =
+      'printf "a\\0b" | chatelaine encrypt "$KEY" --plaintext-file - --out - | chatelaine decrypt --ciphertext-blob-file - --out -'
+    expect(await run(line, { KEY: keys.AES_256 })).toEqual({ code: 0, stdout: 'a\0b', stderr: '' })
+  })
+
+  test('a refusal is exit code 1, with code and message, or the error body as JSON', async () => {
+    const missing = `lid_${'0'.repeat(64)}`
+    const plain = await run(`chatelaine describe-key ${missing}`)
+    expect(plain).toMatchObject({ code: 1, stdout: '', stderr: expect.stringMatching(/^chatelaine: KEY_NOT_FOUND: /) })
+    for (const more of ['', ` --url http://127.0.0.1:${place.KMS_HTTP_PORT}`]) {
+      const { code, stderr, stdout } = await run(`chatelaine describe-key ${missing} --json${more}`)
+      expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
+      expect(JSON.parse(stderr)).toEqual({
+        error: {
+          code: 'KEY_NOT_FOUND',
+          message: expect.any(String),
+          request_id: expect.any(String),
+          retryable: false,
+        },
+      })
+    }
+  })
+
+  test('an idempotency key makes a repeated change one change', async () => {
+    const line = 'chatelaine create-key --key-spec AES_256 --idempotency-key once --json'
+    const [first, second] = [await run(line), await run(line)]
+    expect(JSON.parse(second.stdout).key.key_id).toBe(JSON.parse(first.stdout).key.key_id)
+  })
+
+  test('tags, attributes and a parent arrive as they were typed', async () => {
+    const { stdout } = await run(
+      `chatelaine create-key --key-spec AES_256 --tags stage=dev --tags note='a = b' --attributes '{"n":7}' --parent-key-id ${keys.other} --json`,
+    )
+    expect(JSON.parse(stdout).key).toMatchObject({
+      user_tags: [
+        { key: 'stage', value: 'dev' },
+        { key: 'note', value: 'a = b' },
+      ],
+      parent_key_id: keys.other,
+    })
+    expect(stdout).not.toContain('"n"')
+  })
+
+  test('a wrong token and a wrong NATS user are told apart', async () => {
+    await writeFile(join(work, 'wrong'), 'certainly-not-the-right-token\n')
+    expect(await run('chatelaine list-keys --token-file wrong')).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining('UNAUTHENTICATED'),
+    })
+    const address = `nats://127.0.0.1:${place.KMS_NATS_PORT}`
+    expect(await run(`chatelaine list-keys --nats ${address} --user app --password-file wrong`)).toMatchObject({
+      code: 3,
+      stderr: expect.stringContaining('refuses the user app'),
+    })
+  })
+})
+
+describe('the ledger', () => {
+  test('an export is verified elsewhere with the root key and a receipt alone; one byte less is named', async () => {
+    const receipt = JSON.parse((await run('chatelaine get-ledger-head --json')).stdout).receipt
+    await writeFile(join(work, 'receipt.json'), JSON.stringify(receipt))
+    expect((await run('chatelaine ledger export --out all.jsonl')).code).toBe(0)
+    expect((await stat(join(work, 'all.jsonl'))).mode & 0o777).toBe(0o600)
+    await cp(join(dir, 'data', 'ledger-root.vkey'), join(work, 'root.vkey'))
+    const elsewhere = { ...place, KMS_DATA_DIR: join(dir, 'nowhere') }
+    const verify = (file: string) =>
+      runShell(elsewhere, work, `chatelaine ledger verify --file ${file} --root-key root.vkey --receipt receipt.json`)
+    expect(await verify('all.jsonl')).toMatchObject({ code: 0, stdout: expect.stringContaining('anchored by receipt') })
+
+    const lines = (await readFile(join(work, 'all.jsonl'), 'utf8')).trimEnd().split('\n')
+    await writeFile(join(work, 'cut.jsonl'), `${lines.slice(0, -1).join('\n')}\n`)
+    expect(await verify('cut.jsonl')).toMatchObject({
+      code: 2,
+      stdout: expect.stringContaining(`FAIL at ${receipt.seq}: shorter than anchor`),
+    })
+    await writeFile(join(work, 'gap.jsonl'), `${lines.filter((_line, at) => at !== 4).join('\n')}\n`)
+    expect(await verify('gap.jsonl')).toMatchObject({ code: 2, stdout: expect.stringContaining('FAIL at 5:') })
+  })
+
+  test('an export to standard output is the same bytes', async () => {
+    const { stdout } = await run('chatelaine ledger export')
+    const [first] = stdout.split('\n')
+    expect(first).toBe((await readFile(join(work, 'all.jsonl'), 'utf8')).split('\n')[0])
+    expect(stdout.endsWith('\n')).toBe(true)
+  })
+})
+
+describe('before the set-up', () => {
+  test('bin/chatelaine says how to begin', async () => {
+    const fresh = join(dir, 'fresh')
+    await mkdir(join(fresh, 'bin'), { recursive: true })
+    await cp(join(ROOT, 'bin/chatelaine'), join(fresh, 'bin/chatelaine'))
+    const said = await runShell(place, fresh, './bin/chatelaine list-keys')
+    expect(said).toMatchObject({ stdout: '', stderr: 'chatelaine: not set up yet: run `npm start` once\n' })
+    expect(said.code).not.toBe(0)
+  })
+
+  test('without a running service a verb says where it looked and what to do', async () => {
+    const elsewhere = { ...(await findPlace(join(dir, 'data'))), KMS_DATA_DIR: join(dir, 'data') }
+    expect(await runShell(elsewhere, work, 'chatelaine list-keys')).toMatchObject({
+      code: 3,
+      stderr: expect.stringContaining(
+        `no running service found at nats://127.0.0.1:${elsewhere.KMS_NATS_PORT}: run npm start`,
+      ),
+    })
+  })
+})
