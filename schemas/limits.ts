@@ -38,6 +38,7 @@ export const LIMITS = {
   pageItemsMax: 1000,
   pageItemsDefault: 100,
   pageCandidatesMax: 1000,
+  pageBytesMax: 512 * 1024,
   pageScannedMax: 10_000,
   cursorCharsMax: 256,
   // Ledger

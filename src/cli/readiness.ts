@@ -1,9 +1,17 @@
+import type { Config } from '../../schemas/config.ts'
 import { LIMITS } from '../../schemas/limits.ts'
+import type { Hsm, PolicyDecisionPoint } from '../core/ports.ts'
+import type { LedgerService } from '../ledger/ledger.ts'
 import type { NatsTransport } from '../transport/nats.ts'
 import type { Component } from '../transport/openRoutes.ts'
-import type { GatewayOptions } from './gateways.ts'
+import type { Connections } from './connections.ts'
 
-type Probed = Pick<GatewayOptions, 'config' | 'connections' | 'ledger' | 'hsm' | 'pdp'> & {
+interface Probed {
+  readonly config: Config
+  readonly connections: Connections
+  readonly ledger: LedgerService
+  readonly hsm: Hsm
+  readonly pdp: PolicyDecisionPoint
   readonly nats: NatsTransport
 }
 

@@ -23,7 +23,7 @@ export const NO_VERDICT: Failure = {
 }
 
 /**
- * The first page of candidates that the caller may see. At most `pageScannedMax` are looked at and `pageCandidatesMax`
+ * The first page of candidates that the caller may see, about `pageBytesMax` long. At most `pageScannedMax` are looked at and `pageCandidatesMax`
  * asked about, so a page may be short, or even empty, and still have a cursor. PDP_UNAVAILABLE if one question had no
  * verdict: a list that silently lacks what was not decided would look complete.
  */
@@ -35,15 +35,28 @@ export const collectPage = async (
   const items: Candidate[] = []
   let asked = 0
   let scanned = 0
+  let bytes = 0
   for (const candidate of candidates) {
-    if (items.length >= wanted || asked >= LIMITS.pageCandidatesMax || scanned >= LIMITS.pageScannedMax)
+    const isFull = items.length >= wanted || bytes >= LIMITS.pageBytesMax
+    if (isFull || asked >= LIMITS.pageCandidatesMax || scanned >= LIMITS.pageScannedMax)
       return ok({ items, nextCursor: toCursor(candidate.record.ordinal) })
     scanned += 1
     if (candidate.isFiltered) continue
     asked += 1
     const verdict = await ask(candidate)
-    if (verdict.permitted) items.push(candidate)
-    else if (verdict.code === 'PDP_UNAVAILABLE') return { ok: false, error: NO_VERDICT }
+    if (verdict.permitted) {
+      items.push(candidate)
+      bytes += estimateBytes(candidate.record)
+    } else if (verdict.code === 'PDP_UNAVAILABLE') return { ok: false, error: NO_VERDICT }
   }
   return ok({ items })
 }
+
+const RECORD_BYTES = 1024
+const VERSION_BYTES = 128
+
+/** About what one key takes in a JSON reply, from above: a page must fit into one NATS message. */
+const estimateBytes = ({ description, userTags, versions }: KeyRecord): number =>
+  RECORD_BYTES +
+  versions.length * VERSION_BYTES +
+  2 * (description.length + userTags.reduce((sum, { key, value }) => sum + key.length + value.length + 16, 0))
