@@ -149,7 +149,11 @@ describe('ledger verify from a file', () => {
   test('exit code 2 when the ledger is shorter than an anchor, with findings in the JSON report', async () => {
     const { code, stdout } = await verify('--anchor', `1000:${'0'.repeat(64)}`, '--json')
     expect(code).toBe(2)
-    expect(JSON.parse(stdout)).toMatchObject({ verdict: 'fail', exit_code: 2, findings: [{ reason: expect.stringContaining('shorter') }] })
+    expect(JSON.parse(stdout)).toMatchObject({
+      verdict: 'fail',
+      exit_code: 2,
+      findings: [{ reason: expect.stringContaining('shorter') }],
+    })
   })
 
   test.each<[string, () => Promise<{ code: number; stderr: string }>, string]>([
