@@ -6,11 +6,9 @@ import type { Telemetry } from '../core/ports.ts'
 import { ok } from '../core/result.ts'
 import { describeError, faulty, type LedgerResult } from './fault.ts'
 
-/** The NATS users of the service; what each may do stands in `nats.conf`. */
-export type ServiceUser = 'kms-front' | 'kms-ledger' | 'provision'
-
 export interface ConnectionOptions {
   readonly servers: readonly string[]
+  /** What each user may do stands in `nats.conf`. */
   readonly user: string
   /** Read again at each attempt to connect, so that a rotated password needs no restart. Absent: no authentication. */
   readonly passwordFile?: string

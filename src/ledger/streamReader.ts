@@ -13,12 +13,13 @@ export async function* followMessages(
   from: number,
   signal: AbortSignal,
 ): AsyncGenerator<StoredMessage> {
-  for await (const { message } of consume(connection, from, signal)) yield message
+  for await (const { message } of consume(connection, { from, endsAtLast: false }, signal)) yield message
 }
 
 /**
  * The ledger's messages `from` to `to`, in order, then ends; also where the stream holds no more, so that missing
- * messages at the end end the reading too. Works for the `auditor` user. Throws what NATS throws.
+ * messages at the end end the reading too. Works for the `auditor` user. Throws what NATS throws, and when it is cut off
+ * before the end: only the signal ends it early in silence.
  */
 export async function* readMessages(
   connection: NatsConnection,
@@ -26,7 +27,7 @@ export async function* readMessages(
   signal: AbortSignal,
 ): AsyncGenerator<StoredMessage> {
   if (range.from > range.to) return
-  for await (const { message, pending } of consume(connection, range.from, signal)) {
+  for await (const { message, pending } of consume(connection, { from: range.from, endsAtLast: true }, signal)) {
     if (message.seq <= range.to) yield message
     if (message.seq >= range.to || pending === 0) return
   }
@@ -34,7 +35,7 @@ export async function* readMessages(
 
 async function* consume(
   connection: NatsConnection,
-  from: number,
+  { from, endsAtLast }: { readonly from: number; readonly endsAtLast: boolean },
   signal: AbortSignal,
 ): AsyncGenerator<{ readonly message: StoredMessage; readonly pending: number }> {
   if (signal.aborted) return
@@ -46,11 +47,13 @@ async function* consume(
   const close = () => void messages?.close()
   try {
     if (signal.aborted) return
+    if (endsAtLast && (await consumer.info(true)).num_pending === 0) return
     messages = await consumer.consume({ max_bytes: LIMITS.consumerBytesMax })
     signal.addEventListener('abort', close, { once: true })
     if (signal.aborted) return
     for await (const { seq, subject, data, info } of messages)
       yield { message: { seq, subject, payload: data }, pending: info.pending }
+    if (endsAtLast && !signal.aborted) throw new Error('reading the ledger was cut off')
   } finally {
     signal.removeEventListener('abort', close)
     close()
