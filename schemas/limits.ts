@@ -146,6 +146,3 @@ export const LIMITS = {
   // Shutdown
   drainDeadlineMs: 10_000,
 } as const
-
-/** The name of one limit. */
-export type LimitName = keyof typeof LIMITS

@@ -36,7 +36,6 @@ export const OneOf = <const L extends readonly string[]>(names: L, description?:
   })
 
 export const LID_PATTERN = '^lid_[0-9a-f]{64}$'
-export const ALIAS_PATTERN = '^alias/[A-Za-z0-9_/-]{1,128}$'
 
 /** A key id as a caller may write it: a LID or an alias. */
 export const KeyId = Type.String({

@@ -4,6 +4,7 @@ import { LIMITS } from '../../schemas/limits.ts'
 import { isSignedBy, type VerifyKey } from './ed25519.ts'
 import { encodeMsgpack } from './encodeMsgpack.ts'
 import { toMerkleRoot } from './merkle.ts'
+import { packEvent } from './packEvent.ts'
 import { parseEvent, type RecordedEvent } from './recordedEvent.ts'
 import { must, ok, type Result } from './result.ts'
 import { decodeStrictMsgpack } from './strictMsgpack.ts'
@@ -62,7 +63,7 @@ export interface EncodedCommit {
 
 /** One event's bytes: members in the order of docs/LEDGER.md, absent ones left out. Throws above `eventBytesMax`. */
 export const encodeEvent = (event: Event): Uint8Array => {
-  const bytes = encodeMsgpack({
+  const bytes = packEvent({
     id: event.id,
     type: event.type,
     v: event.v,

@@ -84,8 +84,6 @@ export type Instruction =
   /** Removes the material of a version whose record was refused. Succeeds if it is gone already. */
   | { readonly kind: 'destroyKey'; readonly backend: string; readonly key: MaterialRef }
 
-export type InstructionKind = Instruction['kind']
-
 /** What each instruction gives. `Sensitive` members are owned by whoever receives them. */
 export interface Outputs {
   readonly generateKey: { readonly sealedHandle: Uint8Array; readonly publicKey?: Uint8Array }

@@ -6,7 +6,7 @@ import type { Lid } from './instruction.ts'
 import { fail, ok, type Result } from './result.ts'
 
 /** The attribute the service injects so that no two keys share a LID (invariant 9). */
-export const KEY_ID_ATTRIBUTE = '_kms_key_id'
+const KEY_ID_ATTRIBUTE = '_kms_key_id'
 const RESERVED_PREFIXES = ['kms.', '_kms'] as const
 
 /** Whether a tag or attribute name belongs to the service. */
