@@ -20,15 +20,6 @@ export const toExampleLine = (contract: Contract): string => {
   return ['chatelaine', toVerbName(contract), ...parts, ...files].join(' ')
 }
 
-/** The shell variables of {@link toExampleLine}, with the field each stands for. */
-export const listExampleVariables = (
-  contract: Contract,
-): readonly { readonly name: string; readonly field: string }[] =>
-  toFlags(contract)
-    .filter(isKeyFlag)
-    .filter(({ field, isRequired }) => (field === 'key_id' ? isRequired : field in contract.example.request))
-    .map(({ field }) => ({ name: toVariable(field), field }))
-
 /** The flag that writes a byte field of the reply to a file: `out` where there is one, `<field>-out` where there are more. */
 export const toOutName = (field: string, count: number): string => (count === 1 ? 'out' : `${toFlagName(field)}-out`)
 
