@@ -73,7 +73,8 @@ An export holds identity tags: it is for auditors, and its file has mode 0600.
 
 \`chatelaine init --name orders\` makes the ledger and its root key for the configuration in \`KMS_CONFIG\`, once.
 \`chatelaine serve\` runs the service until SIGINT or SIGTERM; \`--take-over\` and \`--trust-on-first-use\` are for operators who
-have read [LEDGER.md](LEDGER.md).`
+have read [LEDGER.md](LEDGER.md). \`chatelaine sweep\` lists HSM objects of this ledger that it does not name, and with \`--destroy\`
+removes them; run it while no service writes.`
 
 const toSection = (contract: Contract): string =>
   [
