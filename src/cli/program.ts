@@ -1,4 +1,4 @@
-import { Command, CommanderError, Option } from 'commander'
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
 import { OPERATION_NAMES } from '../../schemas/registry.ts'
 import type { Result } from '../core/result.ts'
 import { type CliFault, EXIT, unreachable } from './exit.ts'
@@ -146,7 +146,7 @@ const addServices = (
     .command('sweep')
     .description('Lists HSM objects of this ledger that it does not name. Run it while no service writes.')
     .addOption(new Option('--destroy', 'Destroy what is listed, recorded before and after'))
-    .addOption(new Option('--yes <n>', 'The number of objects you expect, where there are many').argParser(Number))
+    .addOption(new Option('--yes <n>', 'The number of objects you expect, where there are many').argParser(toCount))
     .addHelpText('after', '\nExample:\n  chatelaine sweep')
   sweep.action(async () => {
     const { destroy, yes } = sweep.opts<{ destroy?: boolean; yes?: number }>()
@@ -195,3 +195,8 @@ const toMisuse = ([first, second]: readonly string[]): number =>
 
 /** The reader of our output went away, as `head` does. */
 const isClosedPipe = (error: unknown): boolean => error instanceof Error && 'code' in error && error.code === 'EPIPE'
+
+const toCount = (text: string): number => {
+  if (!/^[0-9]{1,9}$/.test(text)) throw new InvalidArgumentError('a whole number is wanted')
+  return Number(text)
+}
