@@ -20,7 +20,13 @@ export const createKeyLock = (waitersMax: number = LIMITS.keyQueueWaitersMax): K
       if (queue === undefined) queues.set(name, [])
       else if (queue.length >= waitersMax) return fail('OVERLOADED', 'too many requests wait to change this key')
       else await new Promise<void>((resolve) => queue.push(resolve))
-      return ok({ [Symbol.dispose]: () => release(name) })
+      let isHeld = true
+      return ok({
+        [Symbol.dispose]() {
+          if (isHeld) release(name)
+          isHeld = false
+        },
+      })
     },
   }
 }

@@ -38,7 +38,8 @@ const takeTurn = async <N extends OperationName>(attempt: Attempt, operation: Op
   const leased = await attempt.lock.lease(name)
   if (!leased.ok) return attempt.refuse(leased.error)
   using _turn = leased.value
-  return decide(attempt, operation, {
+  // Awaited here: the turn ends with this block.
+  return await decide(attempt, operation, {
     input,
     slot: claim?.find(attempt.ports.ledger.view(), attempt.ports.clock.now()),
   })
