@@ -35,8 +35,9 @@ const findHttpFault = (http: Config['http']): string | undefined => {
 }
 
 const findAuthnFault = ({ chain }: Config['authn']): string | undefined => {
-  const kinds = chain.map(({ kind }) => kind)
-  if (kinds.filter((kind) => kind === 'bootstrap_token').length > 1) return 'authn.chain: only one bootstrap_token'
+  // The chain chooses by the kind of the credential, so a second of a kind would never be asked.
+  for (const kind of ['bootstrap_token', 'jwt'] as const)
+    if (chain.filter((one) => one.kind === kind).length > 1) return `authn.chain: only one ${kind}`
   for (const [at, one] of chain.entries()) {
     if (one.kind !== 'jwt') continue
     if (!URL.canParse(one.jwks_url)) return `authn.chain.${at}.jwks_url: is not a URL`

@@ -73,6 +73,7 @@ describe('a configuration', () => {
     ['authn.chain.0.algorithms', ['HS256'], /^authn\.chain\.0\.algorithms\.0: must be one of RS256, /],
     ['authn.chain.0.jwks_url', 'http://idp.example/jwks', 'authn.chain.0.jwks_url: must be https, or on loopback'],
     ['authn.chain', [TOKEN, TOKEN], 'authn.chain: only one bootstrap_token'],
+    ['authn.chain', [...SMALLEST_CONFIG.authn.chain, ...SMALLEST_CONFIG.authn.chain], 'authn.chain: only one jwt'],
     ['authn.chain', [{ ...TOKEN, expires_at: 'soon' }], /^authn\.chain\.0\.expires_at: /],
     ['nats.tls', { cert_file: 'c' }, 'nats.tls: cert_file and key_file go together'],
     ['nats.tls', undefined, /^nats\.servers\.0: is not on loopback/],
