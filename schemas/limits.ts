@@ -145,4 +145,5 @@ export const LIMITS = {
   cliTextFileBytesMax: 64 * 1024,
   // Shutdown
   drainDeadlineMs: 10_000,
+  signalRepeatMs: 1_000,
 } as const

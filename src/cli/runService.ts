@@ -1,3 +1,4 @@
+import { LIMITS } from '../../schemas/limits.ts'
 import type { Result } from '../core/result.ts'
 import { createTelemetry } from '../telemetry/telemetry.ts'
 import type { OperatorFault } from './config.ts'
@@ -22,15 +23,21 @@ const startServing = async (
   return serving
 }
 
-/** Resolves at the first SIGINT or SIGTERM; a second one ends the process at once. */
+/**
+ * Resolves at the first SIGINT or SIGTERM; one that comes later than `signalRepeatMs` ends the process at once. At Ctrl-C
+ * the terminal sends SIGINT to the whole group and npm forwards its own to this process as well: that is still the first.
+ */
 const waitForSignal = (): Promise<string> =>
   new Promise((resolve) => {
-    const stop = (signal: string) => {
-      process.on(signal, () => process.exit(1))
+    let firstAt: number | undefined
+    const hear = (signal: string): void => {
+      const now = performance.now()
+      firstAt ??= now
+      if (now - firstAt > LIMITS.signalRepeatMs) process.exit(1)
       resolve(signal)
     }
-    process.once('SIGINT', stop)
-    process.once('SIGTERM', stop)
+    process.on('SIGINT', hear)
+    process.on('SIGTERM', hear)
   })
 
 /**

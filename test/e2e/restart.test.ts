@@ -26,9 +26,14 @@ afterAll(async () => {
   await stack?.[Symbol.asyncDispose]()
 })
 
-const run = (command: string, args: readonly string[], env: Readonly<Record<string, string>>): ChildProcess => {
+const run = (
+  command: string,
+  args: readonly string[],
+  env: Readonly<Record<string, string>>,
+  more: { readonly detached?: boolean } = {},
+): ChildProcess => {
   const { KMS_CONFIG: _unused, ...inherited } = process.env
-  return spawn(command, args, { cwd: ROOT, env: { ...inherited, ...env }, stdio: ['ignore', 'pipe', 'pipe'] })
+  return spawn(command, args, { cwd: ROOT, env: { ...inherited, ...env }, stdio: ['ignore', 'pipe', 'pipe'], ...more })
 }
 
 /** Everything a child says, and how it ends. */
@@ -160,11 +165,15 @@ describe('npm start', () => {
     expect(installed?.mtimeMs, 'run `npm run setup` first').toBeGreaterThanOrEqual(wanted?.mtimeMs ?? Infinity)
   })
 
-  test.each(['SIGTERM', 'SIGINT'] as const)(
-    'ends on %s to npm’s own process and leaves none',
-    async (signal) => {
+  test.each([
+    ['SIGTERM', 'to npm’s own process', 1],
+    ['SIGINT', 'to npm’s own process', 1],
+    ['SIGINT', 'to the whole group, as Ctrl-C in a terminal sends it', -1],
+  ] as const)(
+    'ends on %s %s, and leaves no process',
+    async (signal, _to, sign) => {
       await stack.stop()
-      const npm = run('npm', ['start'], stack.env)
+      const npm = run('npm', ['start'], stack.env, { detached: true })
       const { ended, said } = listen(npm)
       try {
         await untilTrue(() => said().includes('"msg":"ready"'), 'npm start is ready', NPM_START_DEADLINE_MS)
@@ -172,7 +181,7 @@ describe('npm start', () => {
         const natsServer = (await listProcesses()).find(({ command }) => command.includes(stack.dataDir))
         expect(family.length).toBeGreaterThanOrEqual(3)
         expect(natsServer).toBeDefined()
-        npm.kill(signal)
+        process.kill(sign * (npm.pid ?? 0), signal)
         await ended
         const left = async () => (await listProcesses()).filter(({ pid }) => [...family, natsServer?.pid].includes(pid))
         await untilTrue(async () => (await left()).length === 0, 'all its processes are gone')
