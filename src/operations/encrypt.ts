@@ -1,10 +1,9 @@
-import { encodeContext, encodeHeader } from '../core/ciphertext.ts'
+import { encodeContext } from '../core/ciphertext.ts'
 import type { Instruction } from '../core/instruction.ts'
 import { ok } from '../core/result.ts'
 import { Sensitive } from '../core/sensitive.ts'
-import { guardBudget } from './budget.ts'
-import { guardKey, type Operation, planInstruction } from './operation.ts'
-import { findUsable, takeKey } from './use.ts'
+import { prepareMessage } from './message.ts'
+import { type Operation, planInstruction } from './operation.ts'
 
 export const encrypt: Operation<'Encrypt'> = {
   targets(input) {
@@ -14,30 +13,23 @@ export const encrypt: Operation<'Encrypt'> = {
       : context
   },
   plan(input, resolved) {
-    const { view, facts } = resolved
-    const record = takeKey(resolved)
-    const context = encodeContext(input.encryption_context)
-    if (!context.ok) return context
-    const usable = findUsable(view, resolved, record, { usage: 'ENCRYPT_DECRYPT', use: 'produce' })
-    if (!usable.ok) return usable
-    const { backend, material } = usable.value
-    const budget = guardBudget(view, material)
-    if (!budget.ok) return budget
+    const message = prepareMessage(resolved, input.encryption_context)
+    if (!message.ok) return message
+    const { backend, material, header, context, recorded, guards } = message.value
     const { lid, version } = material
     const instruction: Instruction & { kind: 'encrypt' } = {
       kind: 'encrypt',
       backend,
       key: material,
-      header: encodeHeader({ lid, version }),
-      context: context.value,
+      header,
+      context,
       plaintext: new Sensitive(input.plaintext),
     }
-    const contextHash = facts.hashContext(context.value)
     return ok(
-      planInstruction(instruction, [guardKey(view, record, 'produce'), budget.value], ({ blob }) => ({
+      planInstruction(instruction, guards, ({ blob }) => ({
         event: { type: 'DataEncrypted', data: { lid, version } },
         resources: [{ lid, version }],
-        ...(contextHash === undefined ? {} : { contextHash }),
+        ...recorded,
         toReply: () => ({ ciphertext_blob: blob, key_id: lid, key_version: version }),
       })),
     )

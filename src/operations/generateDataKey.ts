@@ -1,19 +1,10 @@
 import type { Body, Request } from '../../schemas/registry.ts'
-import { encodeContext, encodeHeader } from '../core/ciphertext.ts'
+import { encodeContext } from '../core/ciphertext.ts'
 import type { Instruction } from '../core/instruction.ts'
 import { fail, must, ok, type Result } from '../core/result.ts'
 import type { Sensitive } from '../core/sensitive.ts'
-import { guardBudget } from './budget.ts'
-import {
-  guardKey,
-  type Operation,
-  type Plan,
-  planInstruction,
-  type Recorded,
-  type Resolved,
-  type Target,
-} from './operation.ts'
-import { findUsable, takeKey } from './use.ts'
+import { prepareMessage } from './message.ts'
+import { type Operation, type Plan, planInstruction, type Recorded, type Resolved, type Target } from './operation.ts'
 
 type Input = Request<'GenerateDataKey'>
 type Name = 'GenerateDataKey' | 'GenerateDataKeyWithoutPlaintext'
@@ -44,42 +35,31 @@ const planDataKey = <N extends Name>(
   returnPlaintext: boolean,
   finish: (made: Made) => Pick<Recorded<N>, 'toReply' | 'secrets'>,
 ): Result<Plan<N>> => {
-  const { view, facts } = resolved
-  const record = takeKey(resolved)
   const bytes = findLength(input)
   if (!bytes.ok) return bytes
-  const context = encodeContext(input.encryption_context)
-  if (!context.ok) return context
-  const usable = findUsable(view, resolved, record, { usage: 'ENCRYPT_DECRYPT', use: 'produce' })
-  if (!usable.ok) return usable
-  const { backend, material } = usable.value
-  const budget = guardBudget(view, material)
-  if (!budget.ok) return budget
+  const message = prepareMessage(resolved, input.encryption_context)
+  if (!message.ok) return message
+  const { backend, material, header, context, recorded, guards } = message.value
   const { lid, version } = material
   const instruction: Instruction & { kind: 'generateDataKey' } = {
     kind: 'generateDataKey',
     backend,
     key: material,
-    header: encodeHeader(material),
-    context: context.value,
+    header,
+    context,
     bytes: bytes.value,
     returnPlaintext,
   }
-  const contextHash = facts.hashContext(context.value)
   return ok(
-    planInstruction<N, typeof instruction>(
-      instruction,
-      [guardKey(view, record, 'produce'), budget.value],
-      (output) => ({
-        event: {
-          type: 'DataKeyGenerated',
-          data: { lid, version, bytes: bytes.value, plaintext_returned: returnPlaintext },
-        },
-        resources: [{ lid, version }],
-        ...(contextHash === undefined ? {} : { contextHash }),
-        ...finish({ ...output, body: { encrypted_data_key: output.blob, key_id: lid, key_version: version } }),
-      }),
-    ),
+    planInstruction<N, typeof instruction>(instruction, guards, (output) => ({
+      event: {
+        type: 'DataKeyGenerated',
+        data: { lid, version, bytes: bytes.value, plaintext_returned: returnPlaintext },
+      },
+      resources: [{ lid, version }],
+      ...recorded,
+      ...finish({ ...output, body: { encrypted_data_key: output.blob, key_id: lid, key_version: version } }),
+    })),
   )
 }
 
