@@ -1,4 +1,5 @@
 import { errors, type JWTPayload, jwtVerify } from 'jose'
+import { JWT_ALGORITHM_NAMES } from '../../schemas/config.ts'
 import { LIMITS } from '../../schemas/limits.ts'
 import type { Authentication, AuthenticationReason, Authenticator, Clock, Telemetry } from '../core/ports.ts'
 import { isJwtShaped, parseBearer } from './bearer.ts'
@@ -6,20 +7,7 @@ import { type ClaimMap, checkClaimMap, isSubject, toAttributes } from './claims.
 import { createJwks, JwksUnavailable } from './jwks.ts'
 
 /** The algorithms that can be configured. There is no symmetric one and no `none`, so neither can be let in. */
-export const JWT_ALGORITHMS = [
-  'RS256',
-  'RS384',
-  'RS512',
-  'PS256',
-  'PS384',
-  'PS512',
-  'ES256',
-  'ES384',
-  'ES512',
-  'EdDSA',
-  'Ed25519',
-] as const
-export type JwtAlgorithm = (typeof JWT_ALGORITHMS)[number]
+export type JwtAlgorithm = (typeof JWT_ALGORITHM_NAMES)[number]
 
 export interface JwtOptions {
   /** Must equal the `iss` claim exactly. */
@@ -88,9 +76,9 @@ export const createJwt = (options: JwtOptions): Authenticator => {
 const LOOPBACK = new Set(['127.0.0.1', '[::1]', 'localhost'])
 
 const checkOptions = ({ issuer, audience, jwksUrl, algorithms, claims, principalType }: JwtOptions): void => {
-  const allowed: readonly string[] = JWT_ALGORITHMS
+  const allowed: readonly string[] = JWT_ALGORITHM_NAMES
   if (algorithms.length === 0 || !algorithms.every((name) => allowed.includes(name))) {
-    throw new Error(`algorithms: one or more of ${JWT_ALGORITHMS.join(', ')}`)
+    throw new Error(`algorithms: one or more of ${JWT_ALGORITHM_NAMES.join(', ')}`)
   }
   if (issuer === '' || issuer.includes('#') || Buffer.byteLength(issuer) > LIMITS.issuerBytesMax) {
     throw new Error('issuer: must be the iss claim of the provider, without a fragment')

@@ -137,7 +137,9 @@ describe('a dev profile', () => {
     expect(await isRunning(pid)).toBe(true)
     await profile.stop()
     expect(await isRunning(pid)).toBe(false)
-    const left = (await readdir(dataDir, { recursive: true })).filter((name) => /service\.lock|\.pid$|\.ports$/.test(name))
+    const left = (await readdir(dataDir, { recursive: true })).filter((name) =>
+      /service\.lock|\.pid$|\.ports$/.test(name),
+    )
     expect(left).toEqual([])
     expect(logged.filter((line) => line.startsWith('error'))).toEqual([])
   })
