@@ -30,7 +30,7 @@ const openFollower = async (headFile: string) => {
   return follower.value
 }
 
-describe('two services on one ledger', () => {
+describe('invariant 11: two services on one ledger never fork it', () => {
   it('have one writer; the other follows live, verifies, and refuses to append', async () => {
     const writer = await stack.openWriter()
     const follower = await openFollower(`${stack.files.head}.2`)

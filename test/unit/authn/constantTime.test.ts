@@ -26,7 +26,7 @@ const sources = readdirSync(SRC, { recursive: true, encoding: 'utf8' })
   .filter((name) => name.endsWith('.ts'))
   .map((name) => ({ name: relative('.', name), text: readFileSync(SRC + name, 'utf8') }))
 
-describe('comparisons of tokens and MACs are constant time (invariant 10)', () => {
+describe('invariant 10: comparisons of tokens and MACs are constant time', () => {
   it('in one function, and nothing else in src uses timingSafeEqual', () => {
     expect(sources.length).toBeGreaterThan(20)
     expect(sources.filter(({ text }) => text.includes('timingSafeEqual')).map(({ name }) => name)).toEqual([HOME])
