@@ -56,7 +56,8 @@ export const runService = async (env: NodeJS.ProcessEnv, options: RunOptions): P
   }
   const { httpAddress } = service.value
   const { config, bootstrapTokenFile } = profile.value
-  if (bootstrapTokenFile !== undefined) process.stdout.write(formatReady(config, httpAddress, bootstrapTokenFile))
+  if (bootstrapTokenFile !== undefined)
+    process.stdout.write(formatReady({ config, httpAddress, tokenFile: bootstrapTokenFile, env }))
   telemetry.log('info', 'ready', { address: httpAddress })
   telemetry.log('info', 'stopping', { signal: await stopped })
   await service.value.stop()
