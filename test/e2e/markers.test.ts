@@ -211,10 +211,8 @@ describe('a control run with deliberate leaks', () => {
         files: await scanFiles(files, []),
       }
       // JSON writes a zero byte as an escape, so UTF-16 is only found where text is stored as it is.
-      const surfaces =
-        encoding === 'utf16le'
-          ? (['answer', 'message', 'files'] as const)
-          : (Object.keys(found) as (keyof typeof found)[])
+      const plain = ['answer', 'message', 'files'] as const
+      const surfaces = encoding === 'utf16le' ? plain : ([...plain, 'decoded'] as const)
       for (const surface of surfaces)
         expect(found[surface].map(({ marker, encoding: as }) => `${marker} ${as}`)).toContain(`plaintext ${encoding}`)
     },
