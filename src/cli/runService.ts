@@ -1,5 +1,5 @@
 import { LIMITS } from '../../schemas/limits.ts'
-import type { Result } from '../core/result.ts'
+import { ok, type Result } from '../core/result.ts'
 import { createTelemetry } from '../telemetry/telemetry.ts'
 import type { OperatorFault } from './config.ts'
 import { type OpenProfile, openProfile } from './openProfile.ts'
@@ -11,16 +11,18 @@ export interface RunOptions {
   readonly takeOver?: boolean
 }
 
+/** Gives nothing if a signal came first: a standby serves only once the writer is gone, and an HSM can be away for long. */
 const startServing = async (
   { config, pin }: OpenProfile,
   options: RunOptions,
-): Promise<Result<Service, OperatorFault>> => {
+  stopped: Promise<string>,
+): Promise<Result<Service | undefined, OperatorFault>> => {
   const started = await startService(config, { pin, ...options })
   if (!started.ok) return started
-  const serving = await started.value.whenServing()
-  if (serving.ok) return started
+  const serving = await Promise.race([started.value.whenServing(), stopped])
+  if (typeof serving !== 'string' && serving.ok) return started
   await started.value.stop()
-  return serving
+  return typeof serving === 'string' ? ok(undefined) : serving
 }
 
 /**
@@ -48,19 +50,21 @@ export const runService = async (env: NodeJS.ProcessEnv, options: RunOptions): P
   const telemetry = createTelemetry({ level: 'info' })
   const stopped = waitForSignal()
   const profile = await openProfile(env, telemetry)
-  const service = profile.ok ? await startServing(profile.value, options) : profile
+  const service = profile.ok ? await startServing(profile.value, options, stopped) : profile
   if (!profile.ok || !service.ok) {
     if (profile.ok) await profile.value.stop()
     if (!service.ok) process.stderr.write(`chatelaine: ${service.error.message}\n`)
     return 1
   }
-  const { httpAddress } = service.value
-  const { config, bootstrapTokenFile } = profile.value
-  if (bootstrapTokenFile !== undefined)
-    process.stdout.write(formatReady({ config, httpAddress, tokenFile: bootstrapTokenFile, env }))
-  telemetry.log('info', 'ready', { address: httpAddress })
-  telemetry.log('info', 'stopping', { signal: await stopped })
-  await service.value.stop()
+  if (service.value !== undefined) {
+    const { httpAddress } = service.value
+    const { config, bootstrapTokenFile } = profile.value
+    if (bootstrapTokenFile !== undefined)
+      process.stdout.write(formatReady({ config, httpAddress, tokenFile: bootstrapTokenFile, env }))
+    telemetry.log('info', 'ready', { address: httpAddress })
+    telemetry.log('info', 'stopping', { signal: await stopped })
+    await service.value.stop()
+  }
   await profile.value.stop()
   telemetry.log('info', 'stopped')
   return 0

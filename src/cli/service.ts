@@ -4,7 +4,7 @@ import type { Pin } from '../core/chainState.ts'
 import { createKeyedHashes } from '../core/keyedHash.ts'
 import type { Hsm, Telemetry } from '../core/ports.ts'
 import type { Dispatch } from '../core/request.ts'
-import { ok, type Result } from '../core/result.ts'
+import { must, ok, type Result } from '../core/result.ts'
 import type { Sensitive } from '../core/sensitive.ts'
 import type { LedgerService } from '../ledger/ledger.ts'
 import { type CedarPdp, createCedar } from '../pdp/cedar.ts'
@@ -46,6 +46,8 @@ interface Parts {
   readonly pdp: CedarPdp
   readonly material: MaterialWatch
   readonly gateways: Gateways
+  /** Ends what the boot still waits for. */
+  readonly stopping: AbortController
 }
 
 /** Builds the service of a configuration. A fault says what an operator has to mend. */
@@ -89,7 +91,10 @@ export const startService = async (
     pdp,
     telemetry,
   })
-  if (!gateways.ok) return gateways
+  if (!gateways.ok) {
+    await closeParts({ connections: connections.value, hsm, ledger, pdp, material })
+    return gateways
+  }
   const parts: Parts = {
     config,
     telemetry,
@@ -99,8 +104,12 @@ export const startService = async (
     pdp,
     material,
     gateways: gateways.value,
+    stopping: new AbortController(),
   }
-  const boot = bootPipeline(parts, options.pin)
+  const boot = bootPipeline(parts, options.pin).catch((error: unknown) => {
+    if (parts.stopping.signal.aborted) return fault('the service was stopped while it started')
+    throw error
+  })
   const serving = boot.then(async (booted) => {
     if (!booted.ok) return booted
     dispatch = booted.value.pipeline.dispatch
@@ -140,29 +149,41 @@ const bootPipeline = async (parts: Parts, pin: Pin): Promise<Result<Booted, Oper
   return ok({ pipeline, contextKey })
 }
 
-/** Waits for the ledger's own backend: without the context key nothing may be recorded. */
-const unsealContextKey = async ({ config, hsm, ledger, telemetry }: Parts): Promise<Sensitive> => {
+/** Waits for the ledger's own backend: without the context key nothing may be recorded. Rejects when the service stops. */
+const unsealContextKey = async ({ config, hsm, ledger, telemetry, stopping }: Parts): Promise<Sensitive> => {
   const sealed = ledger.view().genesis.sealedContextKey
+  must(sealed !== undefined, 'a ledger that was read has its genesis')
   for (;;) {
-    const signal = AbortSignal.timeout(LIMITS.hsmStartDeadlineMs)
-    if (sealed === undefined) throw new Error('the ledger has no genesis')
-    const unsealed = await hsm.unsealContextKey(config.hsm.ledger_backend, sealed, signal)
+    stopping.signal.throwIfAborted()
+    const unsealed = await hsm.unsealContextKey(
+      config.hsm.ledger_backend,
+      sealed,
+      AbortSignal.timeout(LIMITS.hsmStartDeadlineMs),
+    )
     if (unsealed.ok) return unsealed.value
     telemetry.log('warn', 'waiting for the HSM that holds the context key', { code: unsealed.error.code })
-    await new Promise((resolve) => setTimeout(resolve, LIMITS.hsmProbeIntervalMs))
+    await new Promise((resolve) => setTimeout(resolve, LIMITS.hsmProbeIntervalMaxMs / 4))
   }
 }
 
+/** Stops at any point of the boot: what was not reached is not waited for. */
 const stopService = async (parts: Parts, boot: Promise<Result<Booted, OperatorFault>>): Promise<void> => {
+  parts.stopping.abort(new Error('the service stops'))
   await parts.gateways.stop()
-  parts.material.stop()
   const booted = await Promise.race([boot, Promise.resolve(undefined)])
   if (booted?.ok) await booted.value.pipeline.flush()
-  await parts.ledger.stop()
+  await closeParts(parts)
   if (booted?.ok) booted.value.contextKey[Symbol.dispose]()
-  parts.pdp.close()
-  await parts.hsm.close()
-  await parts.connections.close()
+}
+
+type Closable = Pick<Parts, 'connections' | 'hsm' | 'ledger' | 'pdp' | 'material'>
+
+const closeParts = async ({ connections, hsm, ledger, pdp, material }: Closable): Promise<void> => {
+  material.stop()
+  await ledger.stop()
+  pdp.close()
+  await hsm.close()
+  await connections.close()
 }
 
 const refuseWhileStarting: Dispatch = async (incoming) => ({

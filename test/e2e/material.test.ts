@@ -6,9 +6,9 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { findDevConfig } from '../../src/cli/dev/profile.ts'
 import { openHsm } from '../../src/cli/openHsm.ts'
 import { readOrigin } from '../../src/ledger/genesis.ts'
-import { openClients } from '../fixtures/clients.ts'
 import { lidOf } from '../fixtures/history.ts'
 import { type Stack, startStack } from '../fixtures/stack.ts'
+import { openClients } from '../fixtures/stackClients.ts'
 import { createTelemetryLog } from '../fixtures/telemetryLog.ts'
 
 const run = promisify(execFile)

@@ -5,8 +5,8 @@ import type { KeySpecName } from '../../schemas/keys.ts'
 import { CONTRACTS, OPERATION_NAMES, type OperationName, type ReplyBody, type Request } from '../../schemas/registry.ts'
 import { toMethodName } from '../../src/client/client.ts'
 import { KmsError } from '../../src/client/kmsError.ts'
-import { type Clients, openClients } from '../fixtures/clients.ts'
 import { type Stack, startStack } from '../fixtures/stack.ts'
+import { type Clients, openClients } from '../fixtures/stackClients.ts'
 
 /**
  * Every operation through both transports: the same request gives the same answer, but for what is new each time

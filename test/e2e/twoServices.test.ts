@@ -90,6 +90,12 @@ describe('a second service on the same ledger', () => {
     expect(second.output()).not.toContain('"role":"writer"')
   })
 
+  test('ends cleanly on SIGTERM while it only stands by', async () => {
+    expect(await second.stop()).toBe(0)
+    await second.start()
+    await untilTrue(async () => second.output().split('"role":"follower"').length > 2, 'it follows again')
+  })
+
   test.each(Array.from({ length: 2 * TAKE_OVERS }, (_, at): [Side, number] => [at % 2 ? 'second' : 'first', at + 1]))(
     'takes over while the %s is frozen, and that one demotes when it comes back (time %i)',
     async (frozen, _time) => {
