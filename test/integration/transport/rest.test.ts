@@ -1,5 +1,5 @@
-import { connect, type Socket } from 'node:net'
-import { afterEach, describe, expect, test } from 'vitest'
+import { connect } from 'node:net'
+import { describe, expect, test } from 'vitest'
 import { ERRORS } from '../../../schemas/errors.ts'
 import { LIMITS } from '../../../schemas/limits.ts'
 import { CONTRACTS, OPERATION_NAMES } from '../../../schemas/registry.ts'
@@ -8,47 +8,12 @@ import type { Incoming, Outgoing } from '../../../src/core/request.ts'
 import { fillPath } from '../../../src/core/route.ts'
 import { decodeStrictMsgpack } from '../../../src/core/strictMsgpack.ts'
 import { createValidate } from '../../../src/pipeline/validate.ts'
-import { createAdmission } from '../../../src/transport/admission.ts'
-import type { HttpServer } from '../../../src/transport/httpServer.ts'
-import type { OpenPorts } from '../../../src/transport/openRoutes.ts'
-import { createAdminListener, createRestGateway } from '../../../src/transport/rest.ts'
 import { createMalformedRequests } from '../../fixtures/malformed.ts'
-import { createScriptedDispatch, LID } from '../../fixtures/scriptedDispatch.ts'
-import { createTelemetryLog } from '../../fixtures/telemetryLog.ts'
+import { provideRestGateways } from '../../fixtures/restGateway.ts'
+import { LID } from '../../fixtures/scriptedDispatch.ts'
 
 const validate = createValidate()
-const running: HttpServer[] = []
-afterEach(async () => {
-  for (const server of running.splice(0)) await server.close(1_000)
-})
-
-const OPEN: OpenPorts = {
-  readiness: async () => [{ name: 'nats', isReady: true }],
-  metrics: async () => ({ contentType: 'text/plain; version=0.0.4', body: 'kms_up 1\n' }),
-  openapi: () => '{"openapi":"3.1.0"}',
-}
-
-const start = async (script?: Parameters<typeof createScriptedDispatch>[0], open: OpenPorts | undefined = OPEN) => {
-  const scripted = createScriptedDispatch(script)
-  const telemetry = createTelemetryLog()
-  const server = createRestGateway({
-    dispatch: scripted.dispatch,
-    telemetry,
-    admission: createAdmission(),
-    ...(open === undefined ? {} : { open }),
-  })
-  running.push(server)
-  const port = await server.listen({ host: '127.0.0.1', port: 0 })
-  const ask = (path: string, init: RequestInit = {}) =>
-    fetch(`http://127.0.0.1:${port}${path}`, { signal: AbortSignal.timeout(10_000), ...init })
-  const post = (path: string, body: unknown, headers: Record<string, string> = {}) =>
-    ask(path, {
-      method: 'POST',
-      body: typeof body === 'string' ? body : JSON.stringify(body),
-      headers: { 'content-type': 'application/json', ...headers },
-    })
-  return { ...scripted, telemetry, port, server, ask, post }
-}
+const { start } = provideRestGateways()
 
 const byPipelineRules = async (incoming: Incoming, body: Record<string, unknown>): Promise<Outgoing | undefined> => {
   const validated = validate(incoming.operation, body)
@@ -201,126 +166,6 @@ describe('requests', () => {
     socket.write('GET /v1/ledger/head HTTP/1.1\r\nHost: x\r\n\r\n')
     setTimeout(() => socket.destroy(), 100)
     await expect.poll(() => reason, { timeout: 5_000 }).toMatchObject({ name: 'AbortError' })
-  })
-})
-
-/** Everything that a socket receives until it has been quiet or closed, at most `ms`. */
-const readAll = (socket: Socket, isDone: (text: string) => boolean, ms = 10_000): Promise<string> =>
-  new Promise((resolve) => {
-    let text = ''
-    const timer = setTimeout(() => resolve(text), ms)
-    const finish = () => {
-      clearTimeout(timer)
-      resolve(text)
-    }
-    socket.on('data', (chunk: Buffer) => {
-      text += chunk.toString()
-      if (isDone(text)) finish()
-    })
-    socket.on('close', finish)
-    socket.on('error', finish)
-  })
-
-describe('connections', () => {
-  test('100 pipelined requests on one socket get 100 answers in order', async () => {
-    const { port } = await start(async (incoming) => {
-      await new Promise((resolve) => setTimeout(resolve, Math.random() * 20))
-      return { ok: true, requestId: incoming.requestId ?? '', body: { receipt: 1 }, dispose: () => {} }
-    })
-    const socket = connect(port, '127.0.0.1')
-    const ids = Array.from({ length: 100 }, (_, index) => `r-${index}`)
-    socket.write(ids.map((id) => `GET /v1/ledger/head HTTP/1.1\r\nHost: x\r\nRequest-Id: ${id}\r\n\r\n`).join(''))
-    const text = await readAll(socket, (read) => (read.match(/HTTP\/1\.1 200/g) ?? []).length === 100)
-    socket.destroy()
-    expect([...text.matchAll(/request-id: (\S+)/g)].map((match) => match[1])).toEqual(ids)
-  })
-
-  test.each([
-    ['garbage', 'HELLO\r\n\r\n', 400, 'INVALID_REQUEST'],
-    ['a bad header', 'GET /v1/keys HTTP/1.1\r\nHost: x\r\na b: c\r\n\r\n', 400, 'INVALID_REQUEST'],
-    [
-      'both lengths',
-      'POST /v1/keys HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n',
-      400,
-      'INVALID_REQUEST',
-    ],
-    [
-      'too many headers',
-      `GET /v1/keys HTTP/1.1\r\nHost: x\r\nX: ${'x'.repeat(LIMITS.headerBytesMax)}\r\n\r\n`,
-      413,
-      'TOO_LARGE',
-    ],
-  ])('%s gets a clear answer and a closed connection', async (_title, sent, status, code) => {
-    const { port } = await start()
-    const socket = connect(port, '127.0.0.1')
-    socket.write(sent)
-    const text = await readAll(socket, () => false)
-    expect(text).toMatch(new RegExp(`^HTTP/1.1 ${status} `))
-    expect(text).toContain(`"code":"${code}"`)
-  })
-
-  test('close lets what is under way end, and cuts what does not', async () => {
-    const { server, ask } = await start(async () => {
-      await new Promise((resolve) => setTimeout(resolve, 200))
-      return undefined
-    })
-    const answer = ask('/v1/ledger/head')
-    await new Promise((resolve) => setTimeout(resolve, 50))
-    await server.close(5_000)
-    expect((await answer).status).toBe(200)
-
-    const stuck = await start(() => new Promise(() => {}))
-    const cut = stuck.ask('/v1/ledger/head').then(
-      () => 'answered',
-      () => 'cut',
-    )
-    await new Promise((resolve) => setTimeout(resolve, 50))
-    await stuck.server.close(100)
-    expect(await cut).toBe('cut')
-  })
-})
-
-describe('routes without token', () => {
-  test('answer, and dispatch nothing', async () => {
-    const { ask, seen } = await start()
-    expect(await (await ask('/healthz')).json()).toEqual({ status: 'ok' })
-    expect(await (await ask('/metrics')).text()).toBe('kms_up 1\n')
-    expect(await (await ask('/openapi.json')).json()).toEqual({ openapi: '3.1.0' })
-    const ready = await ask('/readyz')
-    expect([ready.status, await ready.json()]).toEqual([
-      200,
-      { status: 'ready', components: [{ name: 'nats', status: 'ready' }] },
-    ])
-    expect(seen).toEqual([])
-  })
-
-  test.each([
-    ['a part that is not ready', async () => [{ name: 'hsm', isReady: false, detail: 'breaker open' }]],
-    ['a probe that throws', () => Promise.reject(new Error('MARKER'))],
-    ['a probe that hangs', () => new Promise<never>(() => {})],
-  ])('%s is 503', async (_title, readiness) => {
-    const { ask } = await start(undefined, { ...OPEN, readiness })
-    const answer = await ask('/readyz')
-    expect(answer.status).toBe(503)
-    expect(await answer.text()).not.toContain('MARKER')
-  })
-
-  test('are absent from the main listener when they have one of their own', async () => {
-    const { ask } = await start(undefined, undefined)
-    const server = createRestGateway({
-      dispatch: createScriptedDispatch().dispatch,
-      telemetry: createTelemetryLog(),
-      admission: createAdmission(),
-    })
-    running.push(server)
-    const port = await server.listen({ host: '127.0.0.1', port: 0 })
-    expect((await fetch(`http://127.0.0.1:${port}/metrics`)).status).toBe(404)
-    const admin = createAdminListener({ telemetry: createTelemetryLog(), open: OPEN })
-    running.push(admin)
-    const adminPort = await admin.listen({ host: '127.0.0.1', port: 0 })
-    expect((await fetch(`http://127.0.0.1:${adminPort}/metrics`)).status).toBe(200)
-    expect((await fetch(`http://127.0.0.1:${adminPort}/v1/keys`)).status).toBe(404)
-    expect((await ask('/v1/keys')).status).toBe(200)
   })
 })
 
