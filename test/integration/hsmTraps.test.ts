@@ -1,18 +1,12 @@
 import { createCipheriv, randomBytes } from 'node:crypto'
 import pkcs11, { type Handle } from 'pkcs11js'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
-import { must } from '../../src/core/result.ts'
-import { Sensitive } from '../../src/core/sensitive.ts'
 import { asBuffer, openGcm, sealGcm } from '../../src/hsm/gcm.ts'
-import { createHsmHost, type HostConfig } from '../../src/hsm/host.ts'
-import { isOutputOf } from '../../src/hsm/hostRequest.ts'
 import { createLibraries, type Library } from '../../src/hsm/library.ts'
-import { toHandleKeyLabel, toMaterialLabel } from '../../src/hsm/material.ts'
 import { readPin } from '../../src/hsm/pin.ts'
-import { isCkr } from '../../src/hsm/pkcs11Failure.ts'
 import { openToken, type Token } from '../../src/hsm/token.ts'
-import { BACKEND, ORIGIN, randomLid } from '../fixtures/hsmRequests.ts'
-import { createSoftHsm, type SoftHsm } from '../fixtures/softhsm.ts'
+import { openSoftHsmToken } from '../fixtures/softHsmToken.ts'
+import type { SoftHsm } from '../fixtures/softhsm.ts'
 
 const NONE = new Uint8Array(0)
 const sound = async (): Promise<boolean> => true
@@ -62,19 +56,9 @@ describe('PKCS#11 traps on SoftHSM', () => {
       return error instanceof Error ? error.message : 'not an error'
     }
   }
-  const hostConfig = (): HostConfig => ({
-    origin: ORIGIN,
-    backend: BACKEND,
-    libPath: softHsm.libPath,
-    tokenLabel: softHsm.tokenLabel,
-    pinFile: softHsm.pinFile,
-  })
 
   beforeAll(async () => {
-    softHsm = await createSoftHsm()
-    library = createLibraries().use(softHsm.libPath)
-    token = openToken(library, softHsm.tokenLabel, () => readPin(softHsm.pinFile))
-    lib = token.lib
+    ;({ softHsm, library, token, lib } = await openSoftHsmToken())
     key = importAes(keyBytes)
   })
   afterAll(async () => {
@@ -188,119 +172,5 @@ describe('PKCS#11 traps on SoftHSM', () => {
     expect(finalize).not.toHaveBeenCalled()
     expect(alone.restart()).toBe(true)
     finalize.mockRestore()
-  })
-
-  it('looks nothing up on the hot path', async () => {
-    const host = createHsmHost(hostConfig(), { use: () => library })
-    await host.open()
-    await host.run({ kind: 'createGenesis' })
-    const lid = randomLid()
-    const generate = { kind: 'generateKey', backend: BACKEND, epoch: 1, lid, version: 1, exportable: false } as const
-    const made = await host.run({ ...generate, spec: 'AES_256' })
-    must(made.ok && isOutputOf('generateKey', made.value), 'a key was made')
-    const { sealedHandle } = made.value
-    using plaintext = new Sensitive(Buffer.alloc(100))
-    const encrypt = {
-      kind: 'encrypt',
-      backend: BACKEND,
-      key: { lid, version: 1, spec: 'AES_256', sealedHandle },
-      header: Buffer.alloc(80),
-      context: NONE,
-      plaintext,
-    } as const
-    const find = vi.spyOn(lib, 'C_FindObjectsInit')
-    const copy = vi.spyOn(lib, 'C_CopyObject')
-    await Promise.all(Array.from({ length: 50 }, () => host.run(encrypt)))
-    expect(find).toHaveBeenCalledTimes(1)
-    expect(copy).toHaveBeenCalledTimes(1)
-    for (let i = 0; i < 50; i += 1) expect((await host.run(encrypt)).ok).toBe(true)
-    expect(find).toHaveBeenCalledTimes(1)
-    find.mockRestore()
-    copy.mockRestore()
-    host.close()
-  })
-
-  it('makes material private, sensitive and not extractable, and leaves no public object on the token', async () => {
-    const host = createHsmHost(hostConfig(), createLibraries())
-    await host.open()
-    const lid = randomLid()
-    const generate = { kind: 'generateKey', backend: BACKEND, epoch: 4, lid, version: 9 } as const
-    await host.run({ ...generate, spec: 'ECDSA_P256', exportable: false })
-    await host.run({ ...generate, version: 10, spec: 'AES_256', exportable: true })
-    const read = (label: string): readonly (readonly (number | undefined)[])[] => {
-      lib.C_FindObjectsInit(token.keeper, [{ type: pkcs11.CKA_LABEL, value: label }])
-      const found = lib.C_FindObjects(token.keeper, 10)
-      lib.C_FindObjectsFinal(token.keeper)
-      const wanted = [pkcs11.CKA_TOKEN, pkcs11.CKA_PRIVATE, pkcs11.CKA_SENSITIVE, pkcs11.CKA_EXTRACTABLE]
-      return found.map((object) =>
-        wanted.map((type) => {
-          const value = lib.C_GetAttributeValue(token.keeper, object, [{ type }])[0]?.value
-          return Buffer.isBuffer(value) ? value[0] : undefined
-        }),
-      )
-    }
-    expect(read(toMaterialLabel(ORIGIN, { epoch: 4, lid, version: 9 }))).toEqual([[1, 1, 1, 0]])
-    expect(read(toMaterialLabel(ORIGIN, { epoch: 4, lid, version: 10 }))).toEqual([[1, 1, 1, 1]])
-    host.close()
-  })
-
-  it('reports a half-written object as not complete, and does not use it', async () => {
-    const lid = randomLid()
-    const label = toMaterialLabel(ORIGIN, { epoch: 2, lid, version: 1 })
-    // What a kill between the object's creation and its value leaves: a label, an id, and CKA_LOCAL not set.
-    lib.C_CreateObject(token.keeper, [
-      { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_SECRET_KEY },
-      { type: pkcs11.CKA_KEY_TYPE, value: pkcs11.CKK_AES },
-      { type: pkcs11.CKA_TOKEN, value: true },
-      { type: pkcs11.CKA_LABEL, value: label },
-      { type: pkcs11.CKA_ID, value: Buffer.alloc(16, 0x0f) },
-      { type: pkcs11.CKA_VALUE, value: randomBytes(32) },
-    ])
-    const host = createHsmHost(hostConfig(), createLibraries())
-    await host.open()
-    expect(await host.run({ kind: 'inventory' })).toMatchObject({
-      ok: true,
-      value: expect.arrayContaining([expect.objectContaining({ label, lid, complete: false })]),
-    })
-    expect(await host.run({ kind: 'destroyObjects', ckaIdsHex: ['0f'.repeat(16)] })).toEqual({ ok: true, value: 1 })
-    host.close()
-  })
-
-  it('trusts no handle key when somebody planted a second one', async () => {
-    const host = createHsmHost(hostConfig(), createLibraries())
-    expect(await host.open()).toMatchObject({ ok: true, value: { handleKey: true } })
-    const planted = lib.C_GenerateKey(token.keeper, { mechanism: pkcs11.CKM_AES_KEY_GEN }, [
-      { type: pkcs11.CKA_TOKEN, value: true },
-      { type: pkcs11.CKA_LABEL, value: toHandleKeyLabel(ORIGIN) },
-      { type: pkcs11.CKA_VALUE_LEN, value: 32 },
-    ])
-    expect(await host.run({ kind: 'forget' })).toEqual({ ok: true, value: { handleKey: false } })
-    expect(await host.run({ kind: 'signAsRoot', message: NONE })).toMatchObject({ ok: false, code: 'HSM_UNAVAILABLE' })
-    lib.C_DestroyObject(token.keeper, planted)
-    expect(await host.run({ kind: 'forget' })).toEqual({ ok: true, value: { handleKey: true } })
-    host.close()
-  })
-
-  it('says that the device failed when its sessions are gone, never that the bytes are wrong', async () => {
-    const slot = lib.C_GetSlotList(true)[0] ?? Buffer.alloc(0)
-    const host = createHsmHost(hostConfig(), createLibraries())
-    await host.open()
-    lib.C_CloseAllSessions(slot)
-    expect(await host.run({ kind: 'random', backend: BACKEND, bytes: 8 })).toMatchObject({
-      ok: false,
-      code: 'HSM_UNAVAILABLE',
-      device: true,
-    })
-    expect(await host.open()).toMatchObject({ ok: true })
-    expect(await host.run({ kind: 'random', backend: BACKEND, bytes: 8 })).toMatchObject({ ok: true })
-    host.close()
-    let thrown: unknown
-    try {
-      lib.C_GenerateRandom(token.keeper, Buffer.alloc(8))
-    } catch (error) {
-      thrown = error
-    }
-    expect(isCkr(thrown, pkcs11.CKR_SESSION_HANDLE_INVALID, pkcs11.CKR_CRYPTOKI_NOT_INITIALIZED)).toBe(true)
-    token = openToken(library, softHsm.tokenLabel, () => readPin(softHsm.pinFile))
   })
 })
