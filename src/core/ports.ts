@@ -185,6 +185,8 @@ export interface LedgerStatus {
   readonly hash: string
   readonly queued: number
   readonly inDoubt: boolean
+  /** Set while a commit is in doubt past its deadline: until it is settled, no record is taken. */
+  readonly overdue?: true
   /** Set when the ledger stopped for good: which sequence, and why. */
   readonly alarm?: string
 }

@@ -95,6 +95,7 @@ const toStatus = ({ tip, role, committer, alarm }: LifeState, queued: number): L
   hash: tip.view.at.hash,
   queued,
   inDoubt: committer?.phase === 'in_doubt' || committer?.phase === 'overdue',
+  ...(committer?.phase === 'overdue' ? { overdue: true } : {}),
   ...(alarm === undefined ? {} : { alarm: alarm.message }),
 })
 

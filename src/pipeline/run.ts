@@ -19,9 +19,11 @@ import { collectPage, type Found, NO_VERDICT, resolveTargets } from './resolve.t
 /** Takes a valid request from resolve to reply; every way out is recorded first. */
 export const operate = async (attempt: Attempt, input: unknown): Promise<Outgoing> => {
   const { ports, incoming } = attempt
-  // Nothing can be recorded here, so nothing is asked of PDP or HSM either.
-  if (ports.ledger.status().role !== 'writer')
+  // Nothing can be recorded here, so nothing is asked of PDP or HSM either: a key made now would be an orphan.
+  const { role, overdue } = ports.ledger.status()
+  if (role !== 'writer')
     return toFailed(attempt, { code: 'LEDGER_UNAVAILABLE', message: 'this instance is not the writer of the ledger' })
+  if (overdue) return toFailed(attempt, { code: 'LEDGER_UNAVAILABLE', message: 'the ledger takes no records now' })
   try {
     return await takeTurn(attempt, OPERATIONS[incoming.operation] as Operation<OperationName>, input as never)
   } catch (error) {

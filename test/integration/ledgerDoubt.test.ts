@@ -55,10 +55,11 @@ describe('a writer whose acknowledgements get lost', () => {
     proxy.mode = 'mute'
     expect(await ledger.append(useKey(1), never)).toMatchObject({ error: { code: 'LEDGER_UNAVAILABLE' } })
     expect(await ledger.append(useKey(1), never)).toMatchObject({ error: { code: 'LEDGER_UNAVAILABLE' } })
-    expect(ledger.status()).toMatchObject({ role: 'writer', inDoubt: true, seq: 3 })
+    expect(ledger.status()).toMatchObject({ role: 'writer', inDoubt: true, overdue: true, seq: 3 })
     proxy.mode = 'pass'
     await until(() => ledger.status().seq === 4)
     const { receipt } = unwrap(await ledger.append(useKey(1), never))
+    expect(ledger.status()).not.toHaveProperty('overdue')
     expect(receipt.seq).toBe(5)
     expect(ledger.view().usage.encrypted.get(`${lidOf(1)}/1`)).toBe(2)
     expect(await expectWhole([receipt])).toBe(5)

@@ -85,6 +85,15 @@ const ENDED_BEFORE_THE_PDP: readonly Row[] = [
     ['authn'],
   ],
   [
+    'a new key while a commit is overdue',
+    (stack) => {
+      stack.ports.faults.overdue = true
+      return stack.trace('CreateKey', { key_spec: 'AES_256' })
+    },
+    'LEDGER_UNAVAILABLE',
+    ['authn'],
+  ],
+  [
     'a caller that was gone before authorization',
     async (stack) => {
       const signal = AbortSignal.abort()
