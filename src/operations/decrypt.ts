@@ -16,7 +16,7 @@ export const findReadable = (resolved: Resolved, record: KeyRecord, version: num
   const usable = findUsable(resolved.view, resolved, record, { usage: 'ENCRYPT_DECRYPT', use: 'consume', version })
   if (!usable.ok && (usable.error.code === 'NOT_FOUND' || usable.error.code === 'INVALID_REQUEST'))
     return fail('INVALID_CIPHERTEXT', CIPHERTEXT_REFUSED)
-  return usable
+  return usable.ok && version < record.minDecryptionVersion ? fail('INVALID_CIPHERTEXT', CIPHERTEXT_REFUSED) : usable
 }
 
 export const decrypt: Operation<'Decrypt'> = {

@@ -114,6 +114,19 @@ describe('Decrypt', () => {
       ).toBe('KEY_NOT_USABLE')
     expect(stack.hsm.calls.length).toBe(before)
   })
+
+  test('reads nothing below the minimum version, and says no more than for a wrong tag', async () => {
+    await using stack = await createPipelineStack()
+    const { blob, key } = await setUp(stack)
+    const before = stack.hsm.calls.length
+    stack.ports.faults.view = (view) => {
+      const byLid = view.keys.byLid.update(key, (record) => record && { ...record, minDecryptionVersion: 2 })
+      return { ...view, keys: { ...view.keys, byLid } }
+    }
+    const sent = { ciphertext_blob: Uint8Array.from(blob), encryption_context: CONTEXT }
+    expect(toCode(await stack.send('Decrypt', sent))).toBe('INVALID_CIPHERTEXT')
+    expect(stack.hsm.calls.length).toBe(before)
+  })
 })
 
 describe('ReEncrypt', () => {
