@@ -110,6 +110,19 @@ describe('ListKeys', () => {
     expect(stack.pdp.asked.filter(({ action }) => action === 'kms:DescribeKey').length).toBe(count)
   })
 
+  test('fits a page into a NATS message whatever characters the tags hold', async () => {
+    await using stack = await createPipelineStack()
+    const user_tags = Array.from({ length: LIMITS.tagsMax }, (_, n) => ({
+      key: `${n}`.padStart(LIMITS.tagKeyBytesMax, '\u0001'),
+      value: '\u0001'.repeat(LIMITS.tagValueBytesMax),
+    }))
+    const { keys, hierarchy } = fold(Array.from({ length: 30 }, (_, n) => keyCreated(n, { user_tags })))
+    stack.ports.faults.view = (view) => ({ ...view, keys, hierarchy })
+    const { items, next_cursor } = await stack.succeed('ListKeys', {})
+    expect(next_cursor).toBe(toCursor(items.length))
+    expect(Buffer.byteLength(JSON.stringify(items))).toBeLessThan(1024 * 1024)
+  })
+
   test.each([
     'x',
     toCursor(1).slice(1),
