@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { blake3 } from '@noble/hashes/blake3.js'
-import { LID_PATTERN } from '../../schemas/primitives.ts'
+import { type AttributeValue, LID_PATTERN } from '../../schemas/primitives.ts'
 import { type Attributes, CANONICALIZATION_VERSION, encodeCanonical } from './canonical.ts'
 import type { Lid } from './instruction.ts'
 import { fail, ok, type Result } from './result.ts'
@@ -36,8 +36,10 @@ export const hashCanonical = (canonical: Uint8Array): Lid => {
 
 export interface Identity {
   readonly lid: Lid
-  /** The caller's attributes and the injected one: the key's identity tags. */
+  /** The caller's attributes and the injected one, NFC-normalized: the key's identity tags. */
   readonly identityTags: Attributes
+  /** The caller's attributes alone, as they stand in the identity tags. */
+  readonly attributes: Attributes
 }
 
 /**
@@ -49,7 +51,28 @@ export const deriveIdentity = (attributes: Attributes, uniqueId: string): Result
     if (isReservedName(name)) return fail('INVALID_REQUEST', 'attribute names beginning with kms. or _kms are reserved')
   const identityTags = Object.assign(Object.create(null), attributes, { [KEY_ID_ATTRIBUTE]: uniqueId })
   const canonical = encodeCanonical(identityTags)
-  return canonical.ok ? ok({ lid: hashCanonical(canonical.value), identityTags }) : canonical
+  if (!canonical.ok) return canonical
+  return ok({
+    lid: hashCanonical(canonical.value),
+    identityTags: normalizePairs(identityTags),
+    attributes: normalizePairs(attributes),
+  })
+}
+
+/** The spelling that the LID is made of, so that a policy can't be slipped past by another spelling of the same text. */
+const normalizeValue = (value: AttributeValue): AttributeValue => {
+  if (typeof value === 'string') return value.normalize('NFC')
+  if (isTextList(value)) return value.map((item) => item.normalize('NFC'))
+  return typeof value === 'object' ? normalizePairs(value) : value
+}
+
+const isTextList = (value: AttributeValue): value is readonly string[] => Array.isArray(value)
+
+/** No two keys become one here: `encodeCanonical` has refused that. */
+const normalizePairs = (pairs: Attributes): Attributes => {
+  const normalized: Record<string, AttributeValue> = Object.create(null)
+  for (const [key, value] of Object.entries(pairs)) normalized[key.normalize('NFC')] = normalizeValue(value)
+  return normalized
 }
 
 /** A UUIDv7 (RFC 9562 §5.7): 48 bits of Unix milliseconds, the rest random. */

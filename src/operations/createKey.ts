@@ -51,7 +51,7 @@ export const createKey: Operation<'CreateKey'> = {
     const requested = {
       key_spec: input.key_spec,
       key_usage: SPECS[input.key_spec].usage,
-      identity_tags: input.attributes ?? {},
+      identity_tags: identity.value.attributes,
       user_tags: Object.fromEntries((input.tags ?? []).map(({ key, value }) => [key, value])),
       has_parent: input.parent_key_id !== undefined,
     }

@@ -40,7 +40,11 @@ export const SERVICE_NAME = 'kms'
  * An inbox: `_INBOX.` and at least one token, no wildcards. The server does not check the reply subjects of requests,
  * so a client could otherwise have an answer written anywhere this connection may publish.
  */
-export const isInbox = (subject: string): boolean => /^_INBOX(\.[^\s.*>]+)+$/.test(subject)
+export const isInbox = (subject: string): boolean =>
+  /^_INBOX(\.[^\s.*>]+)+$/.test(subject) && !OWN_INBOXES.some((own) => `${subject}.`.startsWith(`_INBOX.${own}.`))
+
+/** Where JetStream and other instances answer the service itself: no answer to a caller may turn up there. */
+const OWN_INBOXES = ['kms-front', 'kms-ledger', 'provision', 'auditor'] as const
 
 /** Makes the transport; it serves nothing before the first {@link NatsTransport.join}. */
 export const createNatsTransport = (options: NatsTransportOptions): NatsTransport => {

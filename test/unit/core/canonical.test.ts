@@ -81,6 +81,13 @@ describe('invariant 9: unique LIDs', () => {
     expect(a?.ok && b?.ok && a.value.lid !== b.value.lid).toBe(true)
     expect(a?.ok && Object.keys(a.value.identityTags)).toEqual(['tenant', '_kms_key_id'])
   })
+  test('identity tags are spelled as the LID is made: NFC, at every depth', () => {
+    const derived = deriveIdentity(
+      { 'e\u0301': 'e\u0301', list: ['e\u0301'], deep: { 'e\u0301': 'x' } },
+      createUuidV7(0),
+    )
+    expect(derived.ok && { ...derived.value.attributes }).toEqual({ é: 'é', list: ['é'], deep: { é: 'x' } })
+  })
   test('a caller cannot choose the injected attribute or any reserved name', () => {
     for (const name of ['_kms_key_id', '_kms_x', 'kms.x', '_kms']) {
       const derived = deriveIdentity({ [name]: 'x' }, createUuidV7(0))

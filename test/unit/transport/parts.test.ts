@@ -12,7 +12,13 @@ import { readQuery } from '../../../src/transport/textFields.ts'
 import { createTelemetryLog } from '../../fixtures/telemetryLog.ts'
 
 describe('a reply subject', () => {
-  test.each(['_INBOX.a', '_INBOX.app.XYZ.1'])('%s is an inbox', (subject) => expect(isInbox(subject)).toBe(true))
+  test.each(['_INBOX.kms-ledger.x', '_INBOX.kms-front.x.y', '_INBOX.kms-ledger'])(
+    '%s is the service’s own',
+    (subject) => expect(isInbox(subject)).toBe(false),
+  )
+  test.each(['_INBOX.a', '_INBOX.app.XYZ.1', '_INBOX.kms-ledger2.x'])('%s is an inbox', (subject) =>
+    expect(isInbox(subject)).toBe(true),
+  )
   test.each([
     '',
     '_INBOX',
