@@ -61,6 +61,7 @@ export const createFleet = (options: {
     telemetry.log('error', 'HSM worker lost', { backend: id, workers_up: seats.filter((one) => one.isUp).length })
     prober.wake()
   }
+  for (const seat of seats) seat.worker.onEnd(() => fell(seat))
   const stopWatch = watchCalls(seats, deadlines, fell)
 
   const runOn = async (seat: Seat, request: HostRequest, isWanted: () => boolean): Promise<HostReply> => {

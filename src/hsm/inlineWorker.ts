@@ -25,6 +25,8 @@ export const createInlineWorker = (config: HostConfig, libraries: Libraries): Hs
           else if (reply.ok) discardSecrets(reply.value)
         }, reject)
       }),
+    // It ends only with the process that would be told.
+    onEnd: () => undefined,
     kill,
     async stop() {
       kill()

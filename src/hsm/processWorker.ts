@@ -27,12 +27,15 @@ interface Running {
 export const createProcessWorker = (config: HostConfig): HsmWorker => {
   let running: Running | undefined
   let nextId = 1
+  let tellEnd = (): void => undefined
 
   const lose = (lost: Running): void => {
-    if (running === lost) running = undefined
+    const isRunning = running === lost
+    if (isRunning) running = undefined
     for (const { resolve } of lost.pending.values()) resolve(LOST)
     lost.pending.clear()
     lost.child.kill('SIGKILL')
+    if (isRunning) tellEnd()
   }
   const ask = (to: Running, message: unknown, isWanted: () => boolean): Promise<HostReply> =>
     new Promise((resolve, reject) => {
@@ -66,6 +69,9 @@ export const createProcessWorker = (config: HostConfig): HsmWorker => {
       }
     },
     run: (request, isWanted) => (running === undefined ? Promise.resolve(LOST) : ask(running, request, isWanted)),
+    onEnd(listener) {
+      tellEnd = listener
+    },
     kill() {
       if (running !== undefined) lose(running)
     },

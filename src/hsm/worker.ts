@@ -7,6 +7,8 @@ export interface HsmWorker {
   start(): Promise<HostReply<Greeting>>
   /** `isWanted` is asked just before the request is sent or run; an unwanted one is dropped with its secrets unread. */
   run(request: HostRequest, isWanted: () => boolean): Promise<HostReply>
+  /** Sets who is told when it ends, by whatever cause; one that dies idle would otherwise cost the next caller its call. */
+  onEnd(listener: () => void): void
   /** Ends it at once: every pending reply is {@link LOST}, now. It can be started again. */
   kill(): void
   /** Lets it finish and close the token; ends it by force after a deadline. */

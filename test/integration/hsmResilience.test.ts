@@ -232,6 +232,15 @@ describe('an HSM that fails', () => {
     expect(new Set(after.map(codeOf))).toEqual(new Set(['KEY_NOT_USABLE']))
   })
 
+  it('notices a child that dies idle, and has another before the next call', async () => {
+    const hsm = await start()
+    const killed = findHostPids()
+    for (const pid of killed) process.kill(pid, 'SIGKILL')
+    await eventually(() => findHostPids().some((pid) => !killed.includes(pid)))
+    await eventually(isHealthy(hsm))
+    unwrap(await hsm.execute({ kind: 'random', backend: BACKEND, bytes: 8 }, calm))
+  })
+
   it('leaves only whole or recognizably half-written objects when killed while it makes keys', async () => {
     const hsm = await start()
     const keys: MaterialRef[] = []
@@ -241,9 +250,11 @@ describe('an HSM that fails', () => {
         if (made !== undefined) keys.push(made)
       })
       await new Promise((resolve) => setTimeout(resolve, 60 + 90 * round))
-      for (const pid of findHostPids()) process.kill(pid, 'SIGKILL')
+      const killed = findHostPids()
+      for (const pid of killed) process.kill(pid, 'SIGKILL')
       await Promise.all(making)
-      await eventually(isHealthy(hsm))
+      // The parent may not have noticed yet: healthy counts only with a child that was not killed.
+      await eventually(() => isHealthy(hsm)() && findHostPids().some((pid) => !killed.includes(pid)))
     }
     const listed = unwrap(await hsm.inventory(BACKEND, calm))
     expect(unwrap(await hsm.findMissing(BACKEND, keys, calm))).toEqual([])

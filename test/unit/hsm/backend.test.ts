@@ -32,6 +32,7 @@ const createScripted = (): Scripted => {
       worker.requests.push(request)
       return new Promise((resolve) => pending.push(resolve))
     },
+    onEnd: () => undefined,
     kill: () => {
       for (const resolve of pending.splice(0)) resolve(LOST)
     },
