@@ -4,12 +4,11 @@ import type { NatsConnection } from '@nats-io/transport-node'
 import type { EventOf } from '../../schemas/events.ts'
 import { LIMITS } from '../../schemas/limits.ts'
 import type { Pin } from '../core/chainState.ts'
-import { decodeCommit, encodeEvent, sealCommit, toHead, toSignedBytes, toSubject } from '../core/commit.ts'
+import { encodeEvent, sealCommit, toHead, toSignedBytes, toSubject } from '../core/commit.ts'
 import { toKid } from '../core/ed25519.ts'
 import type { Clock, Genesis, Hsm, Scheduler, Telemetry } from '../core/ports.ts'
-import { readFields } from '../core/recordedEvent.ts'
 import { ok, type Result } from '../core/result.ts'
-import type { Publication, StoredMessage } from './commitStream.ts'
+import type { Publication } from './commitStream.ts'
 import { readIfThere, replaceFile } from './durableFile.ts'
 import { toServiceEnvelope } from './epoch.ts'
 import { createEventCheck } from './eventCheck.ts'
@@ -190,23 +189,4 @@ const writePin = async (
   } catch (error) {
     return faulty('file', `cannot write into ${options.dataDir}: ${describeError(error)}`)
   }
-}
-
-/**
- * The sealed context key that genesis recorded, for the HSM to unseal at start. Fault: `bad_commit`, `unreachable`;
- * verify the ledger against the pin first.
- */
-export const readSealedContextKey = async (connection: NatsConnection): Promise<LedgerResult<Uint8Array>> => {
-  const back = await createNatsStream(connection).readBack(1)
-  if (back.kind !== 'found') return faulty('unreachable', 'commit 1 of the ledger cannot be read')
-  return toContextKey(back.message)
-}
-
-const toContextKey = (message: StoredMessage): LedgerResult<Uint8Array> => {
-  const commit = decodeCommit(message.payload)
-  const [event] = commit.ok ? commit.value.events : []
-  const sealed = event && readFields(event).data['context_key']
-  return sealed instanceof Uint8Array
-    ? ok(new Uint8Array(sealed))
-    : faulty('bad_commit', 'commit 1 holds no context key')
 }

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { connectNats } from '../../src/ledger/connections.ts'
-import { ensureOrigin, initLedger, readSealedContextKey, toLedgerFiles } from '../../src/ledger/genesis.ts'
+import { ensureOrigin, initLedger, toLedgerFiles } from '../../src/ledger/genesis.ts'
 import { formatVkey } from '../../src/verify/vkey.ts'
 import { systemTime } from '../fixtures/fakeLedger.ts'
 import { never, unwrap } from '../fixtures/ledgerEntries.ts'
@@ -118,7 +118,9 @@ describe('init', () => {
   })
 
   it('records the sealed context key for later starts', async () => {
-    const sealed = await readSealedContextKey(await stack.connect('kms-ledger'))
-    expect(sealed).toEqual({ ok: true, value: new Uint8Array(60).fill(7) })
+    const { ledger } = unwrap(await stack.open())
+    unwrap(await ledger.whenReady())
+    const { sealedContextKey = new Uint8Array(0) } = ledger.view().genesis
+    expect(new Uint8Array(sealedContextKey)).toEqual(new Uint8Array(60).fill(7))
   })
 })
