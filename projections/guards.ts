@@ -1,5 +1,4 @@
 import type { KeyStateName } from '../schemas/keys.ts'
-import { LIMITS } from '../schemas/limits.ts'
 import type { Lid } from '../src/core/instruction.ts'
 import { STATE_ALLOWS, type UseKind } from '../src/core/lifecycle.ts'
 import type { Failure } from '../src/core/result.ts'
@@ -21,6 +20,8 @@ export type Guard =
       readonly effective: KeyStateName
       readonly use?: UseKind | 'parent'
     }
+  /** The name stands for this key; without one, nobody has the name. */
+  | { readonly kind: 'alias'; readonly name: string; readonly lid?: Lid }
   /** A version has budget left for one more message. */
   | { readonly kind: 'budget'; readonly lid: Lid; readonly version: number; readonly messagesMax: number }
   /** Nobody has taken the idempotency slot. */
@@ -39,17 +40,27 @@ const checkKey = (view: View, guard: Guard & { kind: 'key' }): Failure | undefin
     : { code: 'REVISION_CONFLICT', message: 'the key changed while the request was under way' }
 }
 
+const checkAlias = (view: View, guard: Guard & { kind: 'alias' }): Failure | undefined => {
+  const lid = view.aliases.byName.get(guard.name)?.lid
+  if (lid === guard.lid) return undefined
+  return guard.lid === undefined
+    ? { code: 'ALREADY_EXISTS', message: 'the alias exists' }
+    : { code: 'REVISION_CONFLICT', message: 'the alias was pointed elsewhere while the request was under way' }
+}
+
 /** Why a guard does not hold in this view, or nothing. */
 export const checkGuard = (view: View, guard: Guard): Failure | undefined => {
   switch (guard.kind) {
     case 'key':
       return checkKey(view, guard)
+    case 'alias':
+      return checkAlias(view, guard)
     case 'budget':
       return countEncrypted(view.usage, guard.lid, guard.version) < guard.messagesMax
         ? undefined
         : {
             code: 'KEY_EXHAUSTED',
-            message: `version ${guard.version} has encrypted ${LIMITS.gcmMessagesPerVersionMax} messages`,
+            message: `version ${guard.version} has encrypted ${guard.messagesMax} messages`,
           }
     case 'slot':
       return findSlot(view.idempotency, guard.slotHex, guard.nowMs) === undefined

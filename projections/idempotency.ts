@@ -8,10 +8,14 @@ import type { Projection } from './projection.ts'
 export interface IdempotencyRecord {
   readonly slotHex: string
   readonly bodyHex: string
-  readonly lid: Lid
   readonly timeMs: number
+  /** What a reply needs beside the view: the members of the event's data that name or count something. */
+  readonly lid?: Lid
+  readonly name?: string
+  readonly jobId?: string
+  readonly version?: number
   /** Descendants whose effective state changed, for a change of state. */
-  readonly affected: number
+  readonly affected?: number
 }
 
 /** Slots by hex; `order` holds them by commit time so that expired ones leave from the front. */
@@ -22,23 +26,30 @@ export interface IdempotencyState {
 
 const toHex = (bytes: Uint8Array): string => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('hex')
 
-interface Claim {
-  readonly slot: Uint8Array
-  readonly body: Uint8Array
-  readonly lid: string
-  readonly affected: number
-}
+type Data = Readonly<Record<string, unknown>>
 
-const readClaim = (event: Event): Claim | undefined => {
-  switch (event.type) {
-    case 'KeyCreated':
-      return event.data.idempotency && { ...event.data.idempotency, lid: event.data.lid, affected: 0 }
-    case 'KeyEnabled':
-    case 'KeyDisabled':
-      return event.data.idempotency && { ...event.data.idempotency, lid: event.data.lid, affected: event.data.affected }
-    default:
-      return undefined
+const pick = <T>(data: Data, member: string, isIt: (value: unknown) => value is T): T | undefined => {
+  const value = data[member]
+  return isIt(value) ? value : undefined
+}
+const isText = (value: unknown): value is string => typeof value === 'string'
+const isLid = (value: unknown): value is Lid => isText(value)
+const isNumber = (value: unknown): value is number => typeof value === 'number'
+
+/** The claim of any event that has one: a new kind of change needs nothing here. */
+const readRecord = (event: Event, timeMs: number): IdempotencyRecord | undefined => {
+  if (!('idempotency' in event.data) || event.data.idempotency === undefined) return undefined
+  const { slot, body } = event.data.idempotency
+  const data: Data = event.data
+  const found = {
+    lid: pick(data, 'lid', isLid),
+    name: pick(data, 'name', isText),
+    jobId: pick(data, 'job_id', isText),
+    version: pick(data, 'version', isNumber),
+    affected: pick(data, 'affected', isNumber),
   }
+  const members = Object.entries(found).filter(([, value]) => value !== undefined)
+  return { slotHex: toHex(slot), bodyHex: toHex(body), timeMs, ...Object.fromEntries(members) }
 }
 
 const dropExpired = (state: IdempotencyState, nowMs: number): IdempotencyState => {
@@ -55,16 +66,9 @@ export const idempotencyProjection: Projection<IdempotencyState> = {
   version: 1,
   initial: { bySlot: ImmutableMap(), order: List() },
   evolve(state, event, meta) {
-    const claim = readClaim(event)
-    if (claim === undefined) return state
+    const record = readRecord(event, meta.timeMs)
+    if (record === undefined) return state
     const kept = dropExpired(state, meta.timeMs)
-    const record: IdempotencyRecord = {
-      slotHex: toHex(claim.slot),
-      bodyHex: toHex(claim.body),
-      lid: claim.lid as Lid,
-      timeMs: meta.timeMs,
-      affected: claim.affected,
-    }
     return { bySlot: kept.bySlot.set(record.slotHex, record), order: kept.order.push(record) }
   },
 }

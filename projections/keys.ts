@@ -1,10 +1,7 @@
-import { Map as ImmutableMap, List } from 'immutable'
-import type { EventData } from '../schemas/events.ts'
-import type { KeySpecName, KeyStateName, KeyUsageName, VersionStateName } from '../schemas/keys.ts'
+import type { Map as ImmutableMap, Set as ImmutableSet, List } from 'immutable'
+import type { KeySpecName, KeyStateName, KeyUsageName, RotationCause, VersionStateName } from '../schemas/keys.ts'
 import type { AttributeValue } from '../schemas/primitives.ts'
 import type { Lid } from '../src/core/instruction.ts'
-import { must } from '../src/core/result.ts'
-import type { EventMeta, Projection } from './projection.ts'
 
 export interface KeyVersionRecord {
   readonly version: number
@@ -13,6 +10,23 @@ export interface KeyVersionRecord {
   readonly backend: string
   readonly sealedHandle: Uint8Array
   readonly publicKey?: Uint8Array
+  /** Why it was added; absent for the first. */
+  readonly cause?: RotationCause
+}
+
+/** When the key gets a new version by itself. */
+export interface RotationPolicy {
+  readonly enabled: boolean
+  /** Kept while the policy is off, so that turning it on again needs no number. */
+  readonly intervalDays?: number
+}
+
+/** A deletion that waits for its day. With `cascade` it takes the living descendants along. */
+export interface PendingDeletion {
+  readonly atMs: number
+  readonly cascade: boolean
+  /** The state before, which decides where a cancel returns to. */
+  readonly from: Extract<KeyStateName, 'enabled' | 'disabled' | 'compromised'>
 }
 
 /** Everything the ledger says of one key. Identity tags are in here, and leave only in PDP questions. */
@@ -31,6 +45,9 @@ export interface KeyRecord {
   readonly versions: readonly KeyVersionRecord[]
   readonly currentVersion: number
   readonly minDecryptionVersion: number
+  readonly rotation: RotationPolicy
+  /** Set from the schedule on, until a cancel. */
+  readonly deletion?: PendingDeletion
   readonly createdAtMs: number
   readonly updatedAtMs: number
   /** Counts the key's changes, from 1. */
@@ -43,68 +60,8 @@ export interface KeysState {
   readonly byLid: ImmutableMap<string, KeyRecord>
   /** In order of creation; `ordinal` is the index. */
   readonly order: List<Lid>
-}
-
-const create = (state: KeysState, data: EventData<'KeyCreated'>, meta: EventMeta): KeysState => {
-  const lid = data.lid as Lid
-  must(!state.byLid.has(lid), `key ${lid} was created twice`)
-  must(data.parent === undefined || state.byLid.has(data.parent), `key ${lid} names a parent that does not exist`)
-  const { backend, sealed_handle, public_key } = data.material
-  const record: KeyRecord = {
-    lid,
-    spec: data.spec,
-    usage: data.usage,
-    origin: 'KMS',
-    description: data.description,
-    userTags: data.user_tags,
-    identityTags: data.identity_tags,
-    ...(data.parent === undefined ? {} : { parent: data.parent as Lid }),
-    exportable: data.exportable,
-    state: 'enabled',
-    versions: [
-      {
-        version: data.version,
-        createdAtMs: meta.timeMs,
-        state: 'enabled',
-        backend,
-        sealedHandle: sealed_handle,
-        ...(public_key === undefined ? {} : { publicKey: public_key }),
-      },
-    ],
-    currentVersion: data.version,
-    minDecryptionVersion: 1,
-    createdAtMs: meta.timeMs,
-    updatedAtMs: meta.timeMs,
-    revision: 1,
-    ordinal: state.byLid.size,
-  }
-  return { byLid: state.byLid.set(lid, record), order: state.order.push(lid) }
-}
-
-const setState = (state: KeysState, lid: string, next: KeyStateName, meta: EventMeta): KeysState => {
-  const record = state.byLid.get(lid)
-  must(record !== undefined, `an event names key ${lid}, which does not exist`)
-  must(record.state !== next, `key ${lid} is ${next} already`)
-  return {
-    ...state,
-    byLid: state.byLid.set(lid, { ...record, state: next, updatedAtMs: meta.timeMs, revision: record.revision + 1 }),
-  }
-}
-
-export const keysProjection: Projection<KeysState> = {
-  name: 'keys',
-  version: 1,
-  initial: { byLid: ImmutableMap(), order: List() },
-  evolve(state, event, meta) {
-    switch (event.type) {
-      case 'KeyCreated':
-        return create(state, event.data, meta)
-      case 'KeyEnabled':
-        return setState(state, event.data.lid, 'enabled', meta)
-      case 'KeyDisabled':
-        return setState(state, event.data.lid, 'disabled', meta)
-      default:
-        return state
-    }
-  },
+  /** Keys with a rotation policy in force, whatever their state. */
+  readonly rotating: ImmutableSet<Lid>
+  /** Keys whose own state is on the way out (`pending_deletion`, `destroying`) or with a version that is. */
+  readonly doomed: ImmutableSet<Lid>
 }

@@ -1,8 +1,10 @@
 import type { Event } from '../schemas/events.ts'
+import { type AliasesState, aliasesProjection } from './aliases.ts'
 import { type GenesisState, genesisProjection } from './genesis.ts'
 import { type HierarchyState, hierarchyProjection } from './hierarchy.ts'
 import { type IdempotencyState, idempotencyProjection } from './idempotency.ts'
-import { type KeysState, keysProjection } from './keys.ts'
+import { keysProjection } from './keyFolds.ts'
+import type { KeysState } from './keys.ts'
 import type { EventMeta } from './projection.ts'
 import { type UsageState, usageProjection } from './usage.ts'
 
@@ -22,6 +24,7 @@ export interface View {
   readonly genesis: GenesisState
   readonly keys: KeysState
   readonly hierarchy: HierarchyState
+  readonly aliases: AliasesState
   readonly idempotency: IdempotencyState
   readonly usage: UsageState
 }
@@ -31,6 +34,7 @@ export const createEmptyView = (origin: string): View => ({
   genesis: genesisProjection.initial,
   keys: keysProjection.initial,
   hierarchy: hierarchyProjection.initial,
+  aliases: aliasesProjection.initial,
   idempotency: idempotencyProjection.initial,
   usage: usageProjection.initial,
 })
@@ -41,6 +45,7 @@ export const foldEvent = (view: View, event: Event, meta: EventMeta): View => ({
   genesis: genesisProjection.evolve(view.genesis, event, meta),
   keys: keysProjection.evolve(view.keys, event, meta),
   hierarchy: hierarchyProjection.evolve(view.hierarchy, event, meta),
+  aliases: aliasesProjection.evolve(view.aliases, event, meta),
   idempotency: idempotencyProjection.evolve(view.idempotency, event, meta),
   usage: usageProjection.evolve(view.usage, event, meta),
 })

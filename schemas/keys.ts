@@ -19,7 +19,11 @@ export const KEY_STATES = ['enabled', 'compromised', 'disabled', 'pending_deleti
 export type KeyStateName = (typeof KEY_STATES)[number]
 export const KeyState = OneOf(KEY_STATES)
 
-export const VERSION_STATES = ['enabled', 'destroyed', 'material_missing'] as const
+/** Why a version was added. */
+export const ROTATION_CAUSES = ['request', 'schedule', 'budget'] as const
+export type RotationCause = (typeof ROTATION_CAUSES)[number]
+
+export const VERSION_STATES = ['enabled', 'destroying', 'destroyed', 'material_missing'] as const
 export type VersionStateName = (typeof VERSION_STATES)[number]
 
 export const KeyVersion = Fields({
@@ -49,9 +53,14 @@ export const Key = Fields({
   current_key_version: Type.Integer({ minimum: 1 }),
   min_decryption_version: Type.Integer({ minimum: 1 }),
   key_versions: Type.Array(KeyVersion),
-  rotation: Fields({ enabled: Type.Boolean() }),
+  rotation: Fields({
+    enabled: Type.Boolean(),
+    interval_days: Type.Optional(Type.Integer({ minimum: 1 })),
+    next_at: Type.Optional(Timestamp),
+  }),
   created_at: Timestamp,
   updated_at: Timestamp,
+  scheduled_deletion_at: Type.Optional(Timestamp),
   revision: Revision,
 })
 export type KeyBody = Static<typeof Key>

@@ -27,6 +27,8 @@ export const LIMITS = {
   contextPairsMax: 64,
   contextBytesMax: 8 * 1024,
   hierarchyDepthMax: 16,
+  keyVersionsMax: 1000,
+  reasonBytesMax: 1024,
   gcmMessagesPerVersionMax: 2 ** 32 - 2 ** 20,
   // Data plane
   plaintextBytesMax: 64 * 1024,
@@ -34,6 +36,13 @@ export const LIMITS = {
   messageBytesMax: 64 * 1024,
   signatureBytesMax: 1024,
   randomBytesMax: 1024,
+  // Background work of the writer
+  dutyPollMs: 10_000,
+  dutyItemsMax: 256,
+  dutyConcurrencyMax: 16,
+  dutyRetryMs: 5_000,
+  dutyRetryMsMax: 15 * 60 * 1000,
+  dutyRetriesMax: 10_000,
   // Lists
   pageItemsMax: 1000,
   pageItemsDefault: 100,

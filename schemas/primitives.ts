@@ -37,13 +37,20 @@ export const OneOf = <const L extends readonly string[]>(names: L, description?:
 
 export const LID_PATTERN = '^lid_[0-9a-f]{64}$'
 
+const ALIAS = 'alias/[A-Za-z0-9_/-]{1,128}'
+
 /** A key id as a caller may write it: a LID or an alias. */
 export const KeyId = Type.String({
-  pattern: '^(lid_[0-9a-f]{64}|alias/[A-Za-z0-9_/-]{1,128})$',
+  pattern: `^(lid_[0-9a-f]{64}|${ALIAS})$`,
   description: 'lid_ and 64 lowercase hex digits, or an alias',
 })
 
 export const Lid = Type.String({ pattern: LID_PATTERN, description: 'lid_ and 64 lowercase hex digits' })
+
+export const AliasName = Type.String({
+  pattern: `^${ALIAS}$`,
+  description: 'alias/ and 1 to 128 letters, digits, _, / or -',
+})
 
 export const BackendId = Type.String({ pattern: '^[a-z0-9-]{1,32}$', description: 'The name of an HSM backend' })
 
@@ -81,7 +88,9 @@ export const AttributeSet = Type.Refine(
   () => 'must be an object',
 )
 
-export const Tag = Fields({ key: Text(1, LIMITS.tagKeyBytesMax), value: Text(0, LIMITS.tagValueBytesMax) })
+export const TagKey = Text(1, LIMITS.tagKeyBytesMax)
+
+export const Tag = Fields({ key: TagKey, value: Text(0, LIMITS.tagValueBytesMax) })
 
 export const Tags = Type.Array(Tag, { maxItems: LIMITS.tagsMax, description: 'User tags; keys are unique' })
 

@@ -114,6 +114,7 @@ export const startService = async (
     if (!booted.ok) return booted
     dispatch = booted.value.pipeline.dispatch
     policySets.start()
+    booted.value.pipeline.duties.start()
     await gateways.value.serveWhileWriter(() => material.compare())
     return ok(undefined)
   })
@@ -171,7 +172,10 @@ const stopService = async (parts: Parts, boot: Promise<Result<Booted, OperatorFa
   parts.stopping.abort(new Error('the service stops'))
   await parts.gateways.stop()
   const booted = await Promise.race([boot, Promise.resolve(undefined)])
-  if (booted?.ok) await booted.value.pipeline.flush()
+  if (booted?.ok) {
+    await booted.value.pipeline.duties.stop()
+    await booted.value.pipeline.flush()
+  }
   await closeParts(parts)
   if (booted?.ok) booted.value.contextKey[Symbol.dispose]()
 }

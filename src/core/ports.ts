@@ -68,7 +68,7 @@ export interface Question {
   readonly principal: { readonly id: string; readonly type: string; readonly attributes: Principal['attributes'] }
   readonly action: string
   readonly resource: {
-    readonly type: 'Key' | 'Service'
+    readonly type: 'Key' | 'Service' | 'Alias' | 'Namespace' | 'HsmConnection'
     readonly id: string
     readonly attributes: { readonly exists: boolean; readonly [key: string]: QuestionValue }
   }

@@ -8,7 +8,7 @@ import { deriveIdentity, type Identity, isReservedName } from '../core/lid.ts'
 import { SPECS, STATE_ALLOWS } from '../core/lifecycle.ts'
 import { fail, ok, type Result } from '../core/result.ts'
 import { toFoldedKeyBody } from './keyBody.ts'
-import { type Facts, guardKey, type Operation, planInstruction } from './operation.ts'
+import { type Facts, guardKey, type Operation, planInstruction, toClaim } from './operation.ts'
 
 type Input = Request<'CreateKey'>
 type Tags = NonNullable<Input['tags']>
@@ -101,7 +101,7 @@ export const createKey: Operation<'CreateKey'> = {
               sealed_handle: sealedHandle,
               ...(publicKey === undefined ? {} : { public_key: publicKey }),
             },
-            ...(facts.idempotency === undefined ? {} : { idempotency: facts.idempotency }),
+            ...toClaim(facts),
           },
         },
         resources: [{ lid, version: 1 }],
@@ -112,7 +112,7 @@ export const createKey: Operation<'CreateKey'> = {
   },
 }
 
-const toCreated = (view: View, lid: Identity['lid'], facts: Facts) => {
+const toCreated = (view: View, lid: Identity['lid'] | undefined, facts: Facts) => {
   const key = toFoldedKeyBody(view, lid, facts)
   const { warning } = SPECS[key.key_spec]
   return { key, ...(warning === undefined ? {} : { warnings: [warning] }) }

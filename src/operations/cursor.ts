@@ -1,16 +1,29 @@
 import { fail, ok, type Result } from '../core/result.ts'
 
-/** A cursor is the ordinal of the next key: keys are never removed, so it stays valid whatever changes. */
-const CURSOR_REGEX = /^k([0-9]{1,15})$/
+/** A place is a letter and what the list is ordered by; a cursor is the place in base64url. Places stay valid whatever changes. */
+const toText = (cursor: string): string => Buffer.from(cursor, 'base64url').toString('utf8')
 
-/** The cursor that continues at `ordinal`. */
-export const toCursor = (ordinal: number): string => Buffer.from(`k${ordinal}`, 'latin1').toString('base64url')
+/** The cursor that continues at `place`. */
+export const toCursor = (place: string): string => Buffer.from(place, 'utf8').toString('base64url')
 
-/** The ordinal to begin at, 0 without a cursor; INVALID_REQUEST for what is not a cursor of ours. */
+/** The place of a key in lists of keys: its ordinal, since keys are never removed. */
+export const toKeyPlace = (ordinal: number): string => `k${ordinal}`
+
+/** The place of what is listed in order of its name. */
+export const toNamePlace = (name: string): string => `n${name}`
+
+const REFUSED = 'cursor must be a next_cursor of this list'
+
+/** The ordinal to begin at, 0 without a cursor; INVALID_REQUEST for what is not a cursor of a list of keys. */
 export const parseCursor = (cursor: string | undefined): Result<number> => {
   if (cursor === undefined) return ok(0)
-  const match = CURSOR_REGEX.exec(Buffer.from(cursor, 'base64url').toString('latin1'))
-  return match?.[1] === undefined
-    ? fail('INVALID_REQUEST', 'cursor must be a next_cursor of this list')
-    : ok(Number(match[1]))
+  const match = /^k([0-9]{1,15})$/.exec(toText(cursor))
+  return match?.[1] === undefined ? fail('INVALID_REQUEST', REFUSED) : ok(Number(match[1]))
+}
+
+/** The name to begin at, the empty one without a cursor; INVALID_REQUEST for what is not a cursor of a list of names. */
+export const parseNameCursor = (cursor: string | undefined): Result<string> => {
+  if (cursor === undefined) return ok('')
+  const text = toText(cursor)
+  return text.startsWith('n') ? ok(text.slice(1)) : fail('INVALID_REQUEST', REFUSED)
 }

@@ -1,12 +1,19 @@
+import { isAlias, resolveRef } from '../../projections/aliases.ts'
+import type { Guard } from '../../projections/guards.ts'
 import type { KeyRecord } from '../../projections/keys.ts'
+import type { View } from '../../projections/view.ts'
 import { CIPHERTEXT_REFUSED, encodeContext, parseHeader } from '../core/ciphertext.ts'
 import type { Instruction, Lid } from '../core/instruction.ts'
 import { fail, ok, type Result } from '../core/result.ts'
 import { guardKey, type Operation, planInstruction, type Resolved } from './operation.ts'
 import { findUsable, takeKey, type Usable } from './use.ts'
 
-/** A key id that the caller wrote beside the blob must name the key of the header; aliases are resolved by the pipeline. */
-export const disagrees = (ref: string | undefined, lid: Lid): boolean => ref !== undefined && ref !== lid
+/** A key id that the caller wrote beside the blob must stand for the key of the header; the guard is that it still does. */
+export const checkNamed = (view: View, ref: string | undefined, lid: Lid): Result<readonly Guard[]> => {
+  if (ref === undefined) return ok([])
+  if (resolveRef(view.aliases, ref) !== lid) return fail('INVALID_CIPHERTEXT', CIPHERTEXT_REFUSED)
+  return ok(isAlias(ref) ? [{ kind: 'alias', name: ref, lid }] : [])
+}
 
 /**
  * The version that a blob names, for reading. What could tell a prober something (unknown version, version below the
@@ -33,7 +40,8 @@ export const decrypt: Operation<'Decrypt'> = {
     const record = takeKey(resolved)
     const header = parseHeader(input.ciphertext_blob)
     if (!header.ok) return header
-    if (disagrees(input.key_id, record.lid)) return fail('INVALID_CIPHERTEXT', CIPHERTEXT_REFUSED)
+    const named = checkNamed(view, input.key_id, record.lid)
+    if (!named.ok) return named
     const context = encodeContext(input.encryption_context)
     if (!context.ok) return context
     const usable = findReadable(resolved, record, header.value.version)
@@ -49,7 +57,7 @@ export const decrypt: Operation<'Decrypt'> = {
     const { lid, version } = material
     const contextHash = facts.hashContext(context.value)
     return ok(
-      planInstruction(instruction, [guardKey(view, record, 'consume')], ({ plaintext }) => ({
+      planInstruction(instruction, [guardKey(view, record, 'consume'), ...named.value], ({ plaintext }) => ({
         event: { type: 'DataDecrypted', data: { lid, version } },
         resources: [{ lid, version }],
         ...(contextHash === undefined ? {} : { contextHash }),

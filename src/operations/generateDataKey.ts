@@ -51,7 +51,7 @@ const planDataKey = <N extends Name>(
     returnPlaintext,
   }
   return ok(
-    planInstruction<N, typeof instruction>(instruction, guards, (output) => ({
+    planInstruction<Body<N>, typeof instruction>(instruction, guards, (output) => ({
       event: {
         type: 'DataKeyGenerated',
         data: { lid, version, bytes: bytes.value, plaintext_returned: returnPlaintext },

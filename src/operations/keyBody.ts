@@ -1,4 +1,4 @@
-import { findEffectiveState } from '../../projections/hierarchy.ts'
+import { findEffectiveState, listAncestors } from '../../projections/hierarchy.ts'
 import type { KeyRecord } from '../../projections/keys.ts'
 import { countEncrypted } from '../../projections/usage.ts'
 import type { View } from '../../projections/view.ts'
@@ -7,7 +7,8 @@ import type { Lid } from '../core/instruction.ts'
 import { must } from '../core/result.ts'
 import type { Facts } from './operation.ts'
 
-const toTimestamp = (ms: number): string => new Date(ms).toISOString()
+/** RFC 3339 in UTC, as every reply shows times. */
+export const toTimestamp = (ms: number): string => new Date(ms).toISOString()
 
 const toVersions = (view: View, record: KeyRecord, facts: Facts): KeyBody['key_versions'] =>
   record.versions.map(({ version, createdAtMs, state }) => ({
@@ -37,11 +38,37 @@ export const toKeyBody = (view: View, record: KeyRecord, facts: Facts): KeyBody 
     current_key_version: record.currentVersion,
     min_decryption_version: record.minDecryptionVersion,
     key_versions: toVersions(view, record, facts),
-    rotation: { enabled: false },
+    rotation: toRotation(record),
     created_at: toTimestamp(record.createdAtMs),
     updated_at: toTimestamp(record.updatedAtMs),
+    ...toDeletion(view, record),
     revision: record.revision,
   }
+}
+
+const DAY_MS = 24 * 3600 * 1000
+
+/** When a policy in force next adds a version: a whole interval after the current one was made. */
+export const findNextRotationMs = (record: KeyRecord): number | undefined => {
+  const { enabled, intervalDays } = record.rotation
+  if (!enabled || intervalDays === undefined) return undefined
+  return toCurrentVersion(record).createdAtMs + intervalDays * DAY_MS
+}
+
+const toRotation = (record: KeyRecord): KeyBody['rotation'] => {
+  const { enabled, intervalDays } = record.rotation
+  const nextMs = findNextRotationMs(record)
+  return {
+    enabled,
+    ...(intervalDays === undefined ? {} : { interval_days: intervalDays }),
+    ...(nextMs === undefined ? {} : { next_at: toTimestamp(nextMs) }),
+  }
+}
+
+/** The earliest day on which the key itself, or an ancestor that takes it along, is to be destroyed. */
+const toDeletion = (view: View, record: KeyRecord): Pick<KeyBody, 'scheduled_deletion_at'> => {
+  const dates = [record, ...listAncestors(view.keys, record)].flatMap(({ deletion }) => deletion?.atMs ?? [])
+  return dates.length === 0 ? {} : { scheduled_deletion_at: toTimestamp(Math.min(...dates)) }
 }
 
 /** The version that produces. Every key has one. */
@@ -52,8 +79,8 @@ export const toCurrentVersion = (record: KeyRecord): KeyRecord['versions'][numbe
 }
 
 /** The body of a key that the view must hold, since its event was just folded. */
-export const toFoldedKeyBody = (view: View, lid: Lid, facts: Facts): KeyBody => {
-  const record = view.keys.byLid.get(lid)
+export const toFoldedKeyBody = (view: View, lid: Lid | undefined, facts: Facts): KeyBody => {
+  const record = view.keys.byLid.get(lid ?? '')
   must(record !== undefined, `key ${lid} is not in the view that folded its event`)
   return toKeyBody(view, record, facts)
 }

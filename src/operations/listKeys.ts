@@ -2,7 +2,7 @@ import { findEffectiveState } from '../../projections/hierarchy.ts'
 import type { View } from '../../projections/view.ts'
 import type { Request } from '../../schemas/registry.ts'
 import { must, ok } from '../core/result.ts'
-import { parseCursor } from './cursor.ts'
+import { parseCursor, toKeyPlace } from './cursor.ts'
 import { toKeyBody } from './keyBody.ts'
 import type { Candidate, Operation, Target } from './operation.ts'
 import { planRecord } from './operation.ts'
@@ -21,7 +21,7 @@ function* walkKeys(
       (parent === undefined || record.parent === parent) &&
       // `state` filters by what a caller would meet: the effective state.
       (input.state === undefined || findEffectiveState(view.keys, record).state === input.state)
-    yield { record, depth: 0, isFiltered: !isWanted }
+    yield { record, place: toKeyPlace(ordinal), isFiltered: !isWanted }
   }
 }
 
@@ -45,7 +45,7 @@ export const listKeys: Operation<'ListKeys'> = {
         event: { type: 'KeysListed', data: { items: page.items.length } },
         resources: [],
         toReply: () => ({
-          items: page.items.map(({ record }) => toKeyBody(view, record, facts)),
+          items: page.items.flatMap(({ record }) => (record === undefined ? [] : [toKeyBody(view, record, facts)])),
           ...(page.nextCursor === undefined ? {} : { next_cursor: page.nextCursor }),
         }),
       })),

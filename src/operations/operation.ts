@@ -11,9 +11,19 @@ import type { UseKind } from '../core/lifecycle.ts'
 import type { Result } from '../core/result.ts'
 import type { Sensitive } from '../core/sensitive.ts'
 
-/** Something an operation touches, and the action it asks the PDP about. `ref` is a key id as the caller wrote it. */
+/**
+ * Something an operation touches, and the action it asks the PDP about. `ref` is a key id as the caller wrote it, LID or
+ * alias; the pipeline resolves it. A `resource` is anything else that has a name of its own.
+ */
 export type Target =
   | { readonly kind: 'key'; readonly action: string; readonly ref: string; readonly contextBytes?: Uint8Array }
+  | {
+      readonly kind: 'resource'
+      readonly action: string
+      readonly type: 'Alias' | 'Namespace' | 'HsmConnection'
+      readonly id: string
+      readonly exists: boolean
+    }
   | { readonly kind: 'service'; readonly action: string; readonly requested?: Readonly<Record<string, unknown>> }
 
 /** What a plan may know beside its input and the view: values and pure functions only. */
@@ -33,8 +43,14 @@ export interface Facts {
 
 /** One member of a list before the PDP was asked whether the caller may see it. */
 export interface Candidate {
-  readonly record: KeyRecord
-  readonly depth: number
+  /** The key that the caller must be allowed to describe; without one, the permit for the list is enough. */
+  readonly record?: KeyRecord
+  /** Where it stands in the list: what a cursor to it says, and how the plan finds it again. See `cursor.ts`. */
+  readonly place: string
+  /** Steps from the key asked about, in a list of relatives. */
+  readonly depth?: number
+  /** About what it takes in a JSON reply; a key's own estimate if absent. */
+  readonly bytes?: number
   /** Set if it is not what was asked for: it only counts as looked at. */
   readonly isFiltered?: boolean
 }
@@ -54,28 +70,40 @@ export interface Resolved {
 
 export type EventBody = { [E in EventName]: { readonly type: E; readonly data: EventData<E> } }[EventName]
 
-export interface Recorded<N extends OperationName> {
+/** What an event is about: a key, perhaps one version of it, or something else with a name. */
+export type ResourceRef =
+  | { readonly lid: Lid; readonly version?: number }
+  | { readonly type: 'Alias' | 'Namespace' | 'HsmConnection'; readonly id: string }
+
+/** The record of something done, and the reply `B` it allows. */
+export interface RecordedAs<B> {
   readonly event: EventBody
-  readonly resources: readonly { readonly lid: Lid; readonly version?: number }[]
+  readonly resources: readonly ResourceRef[]
   readonly contextHash?: Uint8Array
   /** The reply, from the view with the event folded in; so a change answers with what it made. */
-  toReply(view: View): Body<N>
+  toReply(view: View): B
   /** Secret bytes in the reply; zeroed when the transport has encoded it, or when the append failed. */
   readonly secrets?: readonly Sensitive[]
   /** What to undo in the HSM if the ledger refused the record. */
   readonly compensation?: Instruction
 }
 
-export interface Plan<N extends OperationName, I extends Instruction = Instruction> {
+export type Recorded<N extends OperationName> = RecordedAs<Body<N>>
+
+/** What the HSM shall do, what must still hold when the record enters the ledger, and how the record is made. */
+export interface PlanAs<B, I extends Instruction = Instruction> {
   readonly instruction?: I
   readonly guards: readonly Guard[]
-  record(output: OutputOf<I> | undefined): Recorded<N>
+  record(output: OutputOf<I> | undefined): RecordedAs<B>
 }
+export type Plan<N extends OperationName, I extends Instruction = Instruction> = PlanAs<Body<N>, I>
 
 /** How one operation is decided: pure. The pipeline alone asks, executes and appends. */
 export interface Operation<N extends OperationName> {
   /** What the request touches, each with its action; the first is what the record is filed under. */
-  targets(input: Request<N>, facts: Facts): Result<readonly Target[]>
+  targets(input: Request<N>, facts: Facts, view: View): Result<readonly Target[]>
+  /** The name under which changes take turns, where it is not the key of the request. */
+  turn?(input: Request<N>): string
   /** For lists: what might be shown, after the cursor, in an order that later changes do not disturb. */
   candidates?(input: Request<N>, keys: readonly KeyRecord[], view: View): Result<Iterable<Candidate>>
   plan(input: Request<N>, resolved: Resolved): Result<Plan<N>>
@@ -86,17 +114,17 @@ export interface Operation<N extends OperationName> {
 }
 
 /** A plan whose record needs the output of its instruction. */
-export const planInstruction = <N extends OperationName, I extends Instruction>(
+export const planInstruction = <B, I extends Instruction>(
   instruction: I,
   guards: readonly Guard[],
-  record: (output: OutputOf<I>) => Recorded<N>,
-): Plan<N> => ({ instruction, guards, record: (output) => record(output as OutputOf<I>) })
+  record: (output: OutputOf<I>) => RecordedAs<B>,
+): PlanAs<B> => ({ instruction, guards, record: (output) => record(output as OutputOf<I>) })
 
 /** A plan that needs no HSM. */
-export const planRecord = <N extends OperationName>(guards: readonly Guard[], record: () => Recorded<N>): Plan<N> => ({
-  guards,
-  record,
-})
+export const planRecord = <B>(guards: readonly Guard[], record: () => RecordedAs<B>): PlanAs<B> => ({ guards, record })
+
+/** For the data of a state event: the claim on its idempotency slot, if the request made one. */
+export const toClaim = ({ idempotency }: Facts) => (idempotency === undefined ? {} : { idempotency })
 
 /** The guard that a key still is as it was read; `use` is what it was read for, if that depends on its state. */
 export const guardKey = (view: View, record: KeyRecord, use?: UseKind | 'parent'): Guard => ({

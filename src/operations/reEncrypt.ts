@@ -1,9 +1,9 @@
 import type { Request } from '../../schemas/registry.ts'
-import { CIPHERTEXT_REFUSED, encodeContext, encodeHeader, parseHeader } from '../core/ciphertext.ts'
+import { encodeContext, encodeHeader, parseHeader } from '../core/ciphertext.ts'
 import type { Instruction } from '../core/instruction.ts'
 import { fail, ok, type Result } from '../core/result.ts'
 import { guardBudget } from './budget.ts'
-import { disagrees, findReadable } from './decrypt.ts'
+import { checkNamed, findReadable } from './decrypt.ts'
 import { guardKey, type Operation, planInstruction } from './operation.ts'
 import { findUsable, takeKey } from './use.ts'
 
@@ -38,7 +38,8 @@ export const reEncrypt: Operation<'ReEncrypt'> = {
     const to = takeKey(resolved, 1)
     const header = parseHeader(input.ciphertext_blob)
     if (!header.ok) return header
-    if (disagrees(input.key_id, from.lid)) return fail('INVALID_CIPHERTEXT', CIPHERTEXT_REFUSED)
+    const named = checkNamed(view, input.key_id, from.lid)
+    if (!named.ok) return named
     const contexts = encodeContexts(input)
     if (!contexts.ok) return contexts
     const source = findReadable(resolved, from, header.value.version)
@@ -69,7 +70,7 @@ export const reEncrypt: Operation<'ReEncrypt'> = {
     return ok(
       planInstruction(
         instruction,
-        [guardKey(view, from, 'consume'), guardKey(view, to, 'produce'), budget.value],
+        [guardKey(view, from, 'consume'), guardKey(view, to, 'produce'), budget.value, ...named.value],
         ({ blob }) => ({
           event: {
             type: 'DataReEncrypted',

@@ -1,28 +1,38 @@
-import { findEffectiveState, listAncestors, walkDescendants } from '../../projections/hierarchy.ts'
+import { type Descendant, findEffectiveState, listAncestors, walkDescendants } from '../../projections/hierarchy.ts'
 import type { KeyRecord } from '../../projections/keys.ts'
 import type { View } from '../../projections/view.ts'
 import type { Body } from '../../schemas/registry.ts'
 import { must, ok, type Result } from '../core/result.ts'
-import { parseCursor } from './cursor.ts'
+import { parseCursor, toKeyPlace } from './cursor.ts'
 import { type Candidate, guardKey, type Operation, planRecord, type Resolved } from './operation.ts'
 import { takeKey } from './use.ts'
 
 type Relatives = 'GetKeyDependents' | 'GetKeyAncestors'
 
-const fromCursor = (candidates: readonly Candidate[], cursor: string | undefined): Result<Iterable<Candidate>> => {
+/** The relatives from the cursor on, in order of creation, which later changes do not disturb. */
+const fromCursor = (relatives: readonly Descendant[], cursor: string | undefined): Result<Iterable<Candidate>> => {
   const from = parseCursor(cursor)
-  return from.ok ? ok(candidates.filter(({ record }) => record.ordinal >= from.value)) : from
+  if (!from.ok) return from
+  return ok(
+    relatives
+      .filter(({ record }) => record.ordinal >= from.value)
+      .sort((a, b) => a.record.ordinal - b.record.ordinal)
+      .map(({ record, depth }) => ({ record, depth, place: toKeyPlace(record.ordinal) })),
+  )
 }
 
 const toItems = ({ view, page }: Resolved): Body<Relatives> => {
   must(page !== undefined, 'a list is planned with its page')
   return {
-    items: page.items.map(({ record, depth }) => ({
-      id: record.lid,
-      depth,
-      ...(record.parent === undefined ? {} : { parent_id: record.parent }),
-      state: findEffectiveState(view.keys, record).state,
-    })),
+    items: page.items.map(({ record, depth }) => {
+      must(record !== undefined && depth !== undefined, 'a relative is a key at a distance')
+      return {
+        id: record.lid,
+        depth,
+        ...(record.parent === undefined ? {} : { parent_id: record.parent }),
+        state: findEffectiveState(view.keys, record).state,
+      }
+    }),
     ...(page.nextCursor === undefined ? {} : { next_cursor: page.nextCursor }),
   }
 }
@@ -30,7 +40,7 @@ const toItems = ({ view, page }: Resolved): Body<Relatives> => {
 const relatives = <N extends Relatives>(
   name: N,
   type: 'DependentsListed' | 'AncestorsListed',
-  list: (record: KeyRecord, view: View, recursive: boolean) => readonly Candidate[],
+  list: (record: KeyRecord, view: View, recursive: boolean) => readonly Descendant[],
 ): Operation<Relatives> => ({
   targets: (input) => ok([{ kind: 'key', action: `kms:${name}`, ref: input.key_id }]),
   candidates(input, [record], view) {
@@ -50,16 +60,12 @@ const relatives = <N extends Relatives>(
   },
 })
 
-/** In order of creation, which is what the cursor follows; a parent always comes before its children. */
-export const getKeyDependents = relatives('GetKeyDependents', 'DependentsListed', (record, view, recursive) =>
-  [...walkDescendants(view.keys, view.hierarchy, record.lid, recursive)].sort(
-    (a, b) => a.record.ordinal - b.record.ordinal,
-  ),
-)
+/** A parent always comes before its children. */
+export const getKeyDependents = relatives('GetKeyDependents', 'DependentsListed', (record, view, recursive) => [
+  ...walkDescendants(view.keys, view.hierarchy, record.lid, recursive),
+])
 
-/** The root first, which is the order of creation too. */
+/** The root comes first. */
 export const getKeyAncestors = relatives('GetKeyAncestors', 'AncestorsListed', (record, view) =>
-  listAncestors(view.keys, record)
-    .map((ancestor, index) => ({ record: ancestor, depth: index + 1 }))
-    .reverse(),
+  listAncestors(view.keys, record).map((ancestor, index) => ({ record: ancestor, depth: index + 1 })),
 )

@@ -2,12 +2,11 @@ import type { Guard } from '../../projections/guards.ts'
 import { countAffected, findEffectiveState } from '../../projections/hierarchy.ts'
 import type { KeyRecord } from '../../projections/keys.ts'
 import type { View } from '../../projections/view.ts'
-import type { Request } from '../../schemas/registry.ts'
 import { STATE_ALLOWS } from '../core/lifecycle.ts'
-import { fail, must, ok, type Result } from '../core/result.ts'
+import { fail, must, ok } from '../core/result.ts'
 import { toFoldedKeyBody } from './keyBody.ts'
-import { guardKey, type Operation, type Plan, planRecord, type Resolved } from './operation.ts'
-import { takeKey } from './use.ts'
+import { guardKey, type Operation, type Plan, planRecord, type Resolved, toClaim } from './operation.ts'
+import { checkRevision, takeKey } from './use.ts'
 
 type Name = 'EnableKey' | 'DisableKey'
 
@@ -26,7 +25,7 @@ const planTransition = (
       data: {
         lid: record.lid,
         affected,
-        ...(facts.idempotency === undefined ? {} : { idempotency: facts.idempotency }),
+        ...toClaim(facts),
       },
     },
     resources: [{ lid: record.lid }],
@@ -34,12 +33,7 @@ const planTransition = (
   }))
 }
 
-const checkRevision = (input: Request<Name>, record: KeyRecord): Result<true> =>
-  input.if_revision === undefined || input.if_revision === record.revision
-    ? ok(true)
-    : fail('REVISION_CONFLICT', `if_revision: the key is at revision ${record.revision}`)
-
-const replay: NonNullable<Operation<Name>['replay']> = ({ lid, affected }, view, facts) => ({
+const replay: NonNullable<Operation<Name>['replay']> = ({ lid, affected = 0 }, view, facts) => ({
   key: toFoldedKeyBody(view, lid, facts),
   affected_descendants: affected,
 })

@@ -22,7 +22,14 @@ export const takeKey = ({ keys }: Resolved, index = 0): KeyRecord => {
   return record
 }
 
-const toMaterial = (record: KeyRecord, version: KeyVersionRecord): MaterialRef => ({
+/** A change that names the revision it was decided on is refused when the key has moved on. */
+export const checkRevision = (input: { readonly if_revision?: number }, record: KeyRecord): Result<true> =>
+  input.if_revision === undefined || input.if_revision === record.revision
+    ? ok(true)
+    : fail('REVISION_CONFLICT', `if_revision: the key is at revision ${record.revision}`)
+
+/** A version as an instruction names it. */
+export const toMaterial = (record: KeyRecord, version: KeyVersionRecord): MaterialRef => ({
   lid: record.lid,
   version: version.version,
   spec: record.spec,

@@ -16,6 +16,7 @@ import type {
 import type { Incoming, Outgoing } from '../core/request.ts'
 import type { Failure } from '../core/result.ts'
 import type { Ask } from './authorize.ts'
+import type { Subject } from './envelope.ts'
 import type { KeyLock } from './keyLock.ts'
 import type { Found } from './resolve.ts'
 
@@ -49,13 +50,20 @@ export interface Call {
   readonly signal: AbortSignal
 }
 
-/** One authenticated request on its way, with all it may use. */
-export interface Attempt extends Call {
+/** What executing and recording needs, whoever wants it: a caller or the service itself. */
+export interface Recording {
+  readonly requestId: string
+  readonly signal: AbortSignal
+  readonly subject: Subject
   readonly ports: Ports
+  readonly newId: () => string
+}
+
+/** One authenticated request on its way, with all it may use. */
+export interface Attempt extends Call, Recording {
   readonly settings: Settings
   readonly ask: Ask
   readonly lock: KeyLock
-  readonly newId: () => string
   /** Records a refusal, or counts it when this caller has too many, and answers it. */
   readonly refuse: (failure: Failure) => Promise<Outgoing>
 }

@@ -20,15 +20,20 @@ export interface SlotClaim {
 const toHex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex')
 
 /**
- * The slot of a request with an `Idempotency-Key`: principal, operation and key are its scope. Both hashes are keyed,
+ * The slot of a request with an `Idempotency-Key`: principal, operation and `subjectName`, the LID of its key or the
+ * name of what else it changes, are its scope. Both hashes are keyed,
  * so the ledger gives away neither the caller's key nor the body.
  */
-export const claimSlot = ({ incoming, principal, ports }: Attempt, input: unknown): SlotClaim | undefined => {
+export const claimSlot = (
+  { incoming, principal, ports }: Attempt,
+  input: unknown,
+  subjectName: string | undefined,
+): SlotClaim | undefined => {
   if (incoming.idempotencyKey === undefined) return undefined
   const scope = {
     principal: { id: principal.id, type: principal.type },
     operation: incoming.operation,
-    key: (input as { key_id?: string }).key_id ?? '',
+    key: subjectName ?? '',
     idempotency_key: incoming.idempotencyKey,
   }
   const slot = ports.hashes.hashIdempotency(scope)

@@ -5,8 +5,11 @@ import { createUuidV7 } from '../core/lid.ts'
 import type { Principal } from '../core/ports.ts'
 import type { Dispatch, Incoming, Outgoing } from '../core/request.ts'
 import { fail, ok, type Result } from '../core/result.ts'
+import { DUTIES } from '../operations/duties.ts'
+import type { Duty } from '../operations/duty.ts'
 import type { Attempt, Call, Ports, Settings } from './attempt.ts'
 import { createAsk } from './authorize.ts'
+import { createDutyRunner, type DutyRunner } from './duties.ts'
 import { toEvent } from './envelope.ts'
 import { describeFault, findAbortCode } from './fault.ts'
 import { createKeyLock } from './keyLock.ts'
@@ -19,6 +22,8 @@ export interface Pipeline {
   readonly dispatch: Dispatch
   /** Records what was counted and not yet recorded; call after the transports have stopped. */
   flush(): Promise<void>
+  /** What the writer does of its own accord. */
+  readonly duties: DutyRunner
 }
 
 /**
@@ -26,7 +31,7 @@ export interface Pipeline {
  * authenticate → validate → resolve → authorize → plan → execute → record → append → reply.
  * How many requests are under way is bounded by the transports, which share one bound (`src/transport/admission.ts`).
  */
-export const createPipeline = (ports: Ports, settings: Settings): Pipeline => {
+export const createPipeline = (ports: Ports, settings: Settings, duties: readonly Duty[] = DUTIES): Pipeline => {
   const { clock, telemetry } = ports
   const newId = () => createUuidV7(clock.now())
   const stage: Stage = {
@@ -56,6 +61,7 @@ export const createPipeline = (ports: Ports, settings: Settings): Pipeline => {
       return outgoing
     },
     flush: () => stage.refusals.flush(),
+    duties: createDutyRunner({ ports, settings, ...stage.tools }, duties),
   }
 }
 
@@ -97,6 +103,7 @@ const answerCaller = async (stage: Stage, call: Call & { readonly principal: Pri
   const attempt: Attempt = {
     ...call,
     ...stage.tools,
+    subject: { principal, transport: incoming.transport, requestId, action: `kms:${incoming.operation}` },
     ports: stage.ports,
     settings: stage.settings,
     refuse: async (error) =>

@@ -59,6 +59,12 @@ export const toQuestion = (asking: Asking, view: View, target: Target, record: K
       resource: { type: 'Service', id: asking.origin, attributes: { exists: true } },
       context: { ...subject.context, ...(target.requested ? { requested: target.requested as Values } : {}) },
     }
+  if (target.kind === 'resource')
+    return {
+      ...subject,
+      action: target.action,
+      resource: { type: target.type, id: target.id, attributes: { exists: target.exists } },
+    }
   const context =
     asking.sendContextSha256 && target.contextBytes !== undefined && target.contextBytes.length > 0
       ? { ...subject.context, context_sha256: createHash('sha256').update(target.contextBytes).digest('hex') }

@@ -1,11 +1,11 @@
 import type { Guard } from '../../projections/guards.ts'
-import type { OperationName } from '../../schemas/registry.ts'
+import type { Event } from '../../schemas/events.ts'
 import type { Verdict } from '../core/ports.ts'
 import type { Outgoing } from '../core/request.ts'
 import type { Failure } from '../core/result.ts'
-import type { EventBody, Recorded } from '../operations/operation.ts'
-import type { Attempt, Permitted } from './attempt.ts'
-import { type Circumstances, type Subject, toEvent } from './envelope.ts'
+import type { EventBody, RecordedAs, ResourceRef } from '../operations/operation.ts'
+import type { Permitted, Recording } from './attempt.ts'
+import { type Circumstances, toEvent } from './envelope.ts'
 import { describeFault, findAbortCode } from './fault.ts'
 
 /** What a caller is told of a fault of the service. */
@@ -17,17 +17,14 @@ const NEVER = new AbortController().signal
 /** Codes after which the ledger certainly does not hold the record, so that what the HSM made can be undone. */
 const CERTAINLY_ABSENT: ReadonlySet<string> = new Set(['OVERLOADED', 'CANCELLED', 'TIMEOUT', 'INTERNAL'])
 
-const toSubject = ({ incoming, principal, requestId }: Attempt): Subject => ({
-  principal,
-  transport: incoming.transport,
+export const toFailed = ({ requestId }: Pick<Recording, 'requestId'>, error: Failure): Outgoing => ({
+  ok: false,
   requestId,
-  action: `kms:${incoming.operation}`,
+  error,
 })
 
-export const toFailed = ({ requestId }: Attempt, error: Failure): Outgoing => ({ ok: false, requestId, error })
-
-const appendFailure = async (attempt: Attempt, body: EventBody, around: Circumstances, failure: Failure) => {
-  const event = toEvent(attempt.newId(), toSubject(attempt), body, { ...around, code: failure.code })
+const appendFailure = async (attempt: Recording, body: EventBody, around: Circumstances, failure: Failure) => {
+  const event = toEvent(attempt.newId(), attempt.subject, body, { ...around, code: failure.code })
   const appended = await attempt.ports.ledger.append({ events: [event], guards: [], toFailed: () => event }, NEVER)
   return toFailed(attempt, appended.ok ? failure : appended.error)
 }
@@ -42,18 +39,18 @@ export const withDecision = (decision: Omit<Verdict, 'decision'> | undefined) =>
   decision === undefined ? {} : { decision }
 
 /** Records a denial, then answers it. */
-export const recordDenial = (attempt: Attempt, permitted: Permitted, failure: Failure): Promise<Outgoing> =>
+export const recordDenial = (attempt: Recording, permitted: Permitted, failure: Failure): Promise<Outgoing> =>
   appendFailure(attempt, { type: 'AccessDenied', data: {} }, { ...toAround(permitted), outcome: 'denied' }, failure)
 
 /** Records that a permitted operation failed, then answers it. */
-export const recordFailure = (attempt: Attempt, permitted: Permitted, failure: Failure): Promise<Outgoing> =>
+export const recordFailure = (attempt: Recording, permitted: Permitted, failure: Failure): Promise<Outgoing> =>
   appendFailure(attempt, { type: 'OperationFailed', data: {} }, { ...toAround(permitted), outcome: 'failed' }, failure)
 
 /**
  * Records and answers a request that ended by an exception: CANCELLED or TIMEOUT if its signal fired, INTERNAL with a
  * line in the log otherwise. Throws only if the ledger does.
  */
-export const recordFault = (attempt: Attempt, permitted: Permitted, error: unknown): Promise<Outgoing> => {
+export const recordFault = (attempt: Recording, permitted: Permitted, error: unknown): Promise<Outgoing> => {
   const aborted = findAbortCode(attempt.signal)
   if (aborted === undefined)
     attempt.ports.telemetry.log('error', 'an operation failed', {
@@ -64,28 +61,29 @@ export const recordFault = (attempt: Attempt, permitted: Permitted, error: unkno
 }
 
 /** Records that an authenticated request was refused, without its content, then answers it. */
-export const recordRefusal = (attempt: Attempt, failure: Failure): Promise<Outgoing> =>
+export const recordRefusal = (attempt: Recording, failure: Failure): Promise<Outgoing> =>
   appendFailure(attempt, { type: 'RequestRefused', data: { count: 1 } }, { outcome: 'failed' }, failure)
 
-const compensate = async ({ ports }: Attempt, recorded: Recorded<OperationName>) => {
+const compensate = async ({ ports }: Recording, recorded: RecordedAs<object>) => {
   if (recorded.compensation === undefined) return
   const undone = await ports.hsm.execute(recorded.compensation, NEVER)
   if (!undone.ok) ports.telemetry.log('warn', 'an HSM object without a record was left for the sweep')
 }
 
-const toSuccessAround = (permitted: Permitted, recorded: Recorded<OperationName>) => ({
-  resources: recorded.resources.map(({ lid, version }) => ({
-    type: 'Key',
-    id: lid,
-    ...(version === undefined ? {} : { version }),
-  })),
+const toResource = (ref: ResourceRef): Event['resources'][number] =>
+  'lid' in ref
+    ? { type: 'Key', id: ref.lid, ...(ref.version === undefined ? {} : { version: ref.version }) }
+    : { type: ref.type, id: ref.id }
+
+const toSuccessAround = (permitted: Permitted, recorded: RecordedAs<object>) => ({
+  resources: recorded.resources.map(toResource),
   ...withDecision(permitted.decision),
   ...(recorded.contextHash === undefined ? {} : { contextHash: recorded.contextHash }),
 })
 
 export interface Release {
   readonly permitted: Permitted
-  readonly recorded: Recorded<OperationName>
+  readonly recorded: RecordedAs<object>
   readonly guards: readonly Guard[]
 }
 
@@ -94,8 +92,8 @@ export interface Release {
  * (invariant 2). On every other way out the computed secrets are zeroed, and what the HSM made is undone if the ledger
  * certainly does not name it.
  */
-export const release = async (attempt: Attempt, { permitted, recorded, guards }: Release): Promise<Outgoing> => {
-  const subject = toSubject(attempt)
+export const release = async (attempt: Recording, { permitted, recorded, guards }: Release): Promise<Outgoing> => {
+  const { subject } = attempt
   const around = toSuccessAround(permitted, recorded)
   const dispose = () => {
     for (const secret of recorded.secrets ?? []) secret[Symbol.dispose]()

@@ -1,3 +1,5 @@
+import { isAlias, resolveRef } from '../../projections/aliases.ts'
+import type { Guard } from '../../projections/guards.ts'
 import type { KeyRecord } from '../../projections/keys.ts'
 import type { View } from '../../projections/view.ts'
 import { LIMITS } from '../../schemas/limits.ts'
@@ -10,11 +12,20 @@ import type { Authorization } from './authorize.ts'
 export interface Found {
   readonly target: Target
   readonly record: KeyRecord | undefined
+  /** Set when the caller wrote an alias: it must still stand for the same key when the record enters the ledger. */
+  readonly alias?: Guard
 }
 
-/** Looks up every key a request names. Only LIDs name keys in this version; an alias is a key that does not exist. */
+/** Looks up every key a request names, by LID or alias. */
 export const resolveTargets = (view: View, targets: readonly Target[]): readonly Found[] =>
-  targets.map((target) => ({ target, record: target.kind === 'key' ? view.keys.byLid.get(target.ref) : undefined }))
+  targets.map((target) => {
+    if (target.kind !== 'key') return { target, record: undefined }
+    const lid = resolveRef(view.aliases, target.ref)
+    const record = lid && view.keys.byLid.get(lid)
+    return record !== undefined && isAlias(target.ref)
+      ? { target, record, alias: { kind: 'alias', name: target.ref, lid: record.lid } }
+      : { target, record }
+  })
 
 /** A request about which the PDP said nothing. */
 export const NO_VERDICT: Failure = {
@@ -30,7 +41,7 @@ export const NO_VERDICT: Failure = {
 export const collectPage = async (
   candidates: Iterable<Candidate>,
   wanted: number,
-  ask: (candidate: Candidate) => Promise<Authorization>,
+  ask: (record: KeyRecord) => Promise<Authorization>,
 ): Promise<Result<VisiblePage>> => {
   const items: Candidate[] = []
   let asked = 0
@@ -39,25 +50,38 @@ export const collectPage = async (
   for (const candidate of candidates) {
     const isFull = items.length >= wanted || bytes >= LIMITS.pageBytesMax
     if (isFull || asked >= LIMITS.pageCandidatesMax || scanned >= LIMITS.pageScannedMax)
-      return ok({ items, nextCursor: toCursor(candidate.record.ordinal) })
+      return ok({ items, nextCursor: toCursor(candidate.place) })
     scanned += 1
     if (candidate.isFiltered) continue
-    asked += 1
-    const verdict = await ask(candidate)
-    if (verdict.permitted) {
-      items.push(candidate)
-      bytes += estimateBytes(candidate.record)
-    } else if (verdict.code === 'PDP_UNAVAILABLE') return { ok: false, error: NO_VERDICT }
+    if (candidate.record !== undefined) asked += 1
+    const shown = await mayShow(candidate, ask)
+    if (!shown.ok) return shown
+    if (!shown.value) continue
+    items.push(candidate)
+    bytes += candidate.bytes ?? estimateBytes(candidate.record)
   }
   return ok({ items })
+}
+
+const mayShow = async (
+  { record }: Candidate,
+  ask: (record: KeyRecord) => Promise<Authorization>,
+): Promise<Result<boolean>> => {
+  if (record === undefined) return ok(true)
+  const verdict = await ask(record)
+  return !verdict.permitted && verdict.code === 'PDP_UNAVAILABLE'
+    ? { ok: false, error: NO_VERDICT }
+    : ok(verdict.permitted)
 }
 
 const RECORD_BYTES = 1024
 const VERSION_BYTES = 128
 
 /** About what one key takes in a JSON reply, from above: a page must fit into one NATS message. */
-const estimateBytes = ({ description, userTags, versions }: KeyRecord): number =>
-  RECORD_BYTES +
-  versions.length * VERSION_BYTES +
-  // Measured, not counted: one control character takes six bytes in JSON.
-  Buffer.byteLength(JSON.stringify([description, userTags]))
+const estimateBytes = (record: KeyRecord | undefined): number =>
+  record === undefined
+    ? RECORD_BYTES
+    : RECORD_BYTES +
+      record.versions.length * VERSION_BYTES +
+      // Measured, not counted: one control character takes six bytes in JSON.
+      Buffer.byteLength(JSON.stringify([record.description, record.userTags]))

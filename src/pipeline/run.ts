@@ -1,3 +1,4 @@
+import { resolveRef } from '../../projections/aliases.ts'
 import type { View } from '../../projections/view.ts'
 import { LIMITS } from '../../schemas/limits.ts'
 import { CONTRACTS, type OperationName, type Request } from '../../schemas/registry.ts'
@@ -7,9 +8,9 @@ import type { Verdict } from '../core/ports.ts'
 import type { Outgoing } from '../core/request.ts'
 import { type Failure, ok, type Result } from '../core/result.ts'
 import { owning } from '../core/sensitive.ts'
-import type { Facts, Operation, Plan, Resolved } from '../operations/operation.ts'
+import type { Facts, Operation, PlanAs, Resolved } from '../operations/operation.ts'
 import { OPERATIONS } from '../operations/registry.ts'
-import type { Attempt, Permitted } from './attempt.ts'
+import type { Attempt, Permitted, Recording } from './attempt.ts'
 import { mergeDecisions } from './authorize.ts'
 import { claimSlot, type Slot } from './idempotency.ts'
 import { type Asking, toKeyQuestion, toQuestion } from './question.ts'
@@ -33,8 +34,9 @@ export const operate = async (attempt: Attempt, input: unknown): Promise<Outgoin
 
 /** Changes of one key take turns, and so do requests with one idempotency key; everything else goes ahead. */
 const takeTurn = async <N extends OperationName>(attempt: Attempt, operation: Operation<N>, input: Request<N>) => {
-  const claim = claimSlot(attempt, input)
-  const name = (input as { key_id?: string }).key_id ?? claim?.slotHex
+  const subject = findSubject(attempt, operation, input)
+  const claim = claimSlot(attempt, input, subject)
+  const name = subject ?? claim?.slotHex
   if (CONTRACTS[attempt.incoming.operation].effect !== 'change' || name === undefined)
     return decide(attempt, operation, { input, slot: undefined })
   const leased = await attempt.lock.lease(name)
@@ -47,7 +49,25 @@ const takeTurn = async <N extends OperationName>(attempt: Attempt, operation: Op
   })
 }
 
-const toFacts = ({ ports, settings, newId }: Attempt, slot: Slot | undefined): Facts => ({
+/**
+ * What a change is about, for its turn and its idempotency slot: the LID, so that a key and its aliases are one; the ref
+ * as written if nothing has it.
+ */
+const findSubject = <N extends OperationName>(
+  { ports }: Attempt,
+  operation: Operation<N>,
+  input: Request<N>,
+): string | undefined => {
+  if (operation.turn !== undefined) return operation.turn(input)
+  const ref = (input as { key_id?: string }).key_id
+  return ref === undefined ? undefined : (resolveRef(ports.ledger.view().aliases, ref) ?? ref)
+}
+
+/** What a plan may know, at this moment. */
+export const toFacts = (
+  { ports, settings, newId }: Pick<Attempt, 'ports' | 'settings' | 'newId'>,
+  slot?: Slot,
+): Facts => ({
   origin: settings.origin,
   nowMs: ports.clock.now(),
   uniqueId: newId(),
@@ -79,7 +99,7 @@ const decide = async <N extends OperationName>(
 ): Promise<Outgoing> => {
   const view = attempt.ports.ledger.view()
   const facts = toFacts(attempt, slot)
-  const targets = operation.targets(input, facts)
+  const targets = operation.targets(input, facts, view)
   if (!targets.ok) return attempt.refuse(targets.error)
   const found = resolveTargets(view, targets.value)
   const asked = await authorize(attempt, view, found)
@@ -96,7 +116,8 @@ const decide = async <N extends OperationName>(
       : recordFailure(attempt, permitted, resolved.error)
   const plan = operation.plan(input, resolved.value)
   if (!plan.ok) return recordFailure(attempt, permitted, plan.error)
-  const guards = slot === undefined ? plan.value.guards : [...plan.value.guards, slot.guard]
+  const aliases = found.flatMap(({ alias }) => alias ?? [])
+  const guards = [...plan.value.guards, ...aliases, ...(slot === undefined ? [] : [slot.guard])]
   return perform(attempt, permitted, { ...plan.value, guards })
 }
 
@@ -136,7 +157,7 @@ const findPage = async <N extends OperationName>(
   const candidates = operation.candidates(input, resolved.keys, resolved.view)
   if (!candidates.ok) return candidates
   const wanted = (input as { max_results?: number }).max_results ?? LIMITS.pageItemsDefault
-  const page = await collectPage(candidates.value, wanted, ({ record }) =>
+  const page = await collectPage(candidates.value, wanted, (record) =>
     attempt.ask(toKeyQuestion(toAsking(attempt), resolved.view, record, 'kms:DescribeKey'), attempt.signal),
   )
   return page.ok ? ok({ ...resolved, page: page.value }) : page
@@ -163,8 +184,11 @@ const replay = async <N extends OperationName>(
   return release(attempt, {
     permitted,
     recorded: {
-      event: { type: 'RequestReplayed', data: { lid: success.lid, slot: slot.slot } },
-      resources: [{ lid: success.lid }],
+      event: {
+        type: 'RequestReplayed',
+        data: { slot: slot.slot, ...(success.lid === undefined ? {} : { lid: success.lid }) },
+      },
+      resources: success.lid === undefined ? [] : [{ lid: success.lid }],
       toReply: (view) => rebuild(success, view, facts),
     },
     guards: [],
@@ -172,7 +196,7 @@ const replay = async <N extends OperationName>(
 }
 
 /** Executes and records; the instruction's secrets are zeroed, and the output unless the reply carries it. */
-const perform = async (attempt: Attempt, permitted: Permitted, plan: Plan<OperationName>): Promise<Outgoing> => {
+export const perform = async (attempt: Recording, permitted: Permitted, plan: PlanAs<object>): Promise<Outgoing> => {
   const { instruction, guards } = plan
   using _secrets = owning(instruction ?? {})
   let value: OutputOf<Instruction> | undefined

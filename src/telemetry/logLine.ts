@@ -13,6 +13,7 @@ export const LOG_FIELDS = [
   'code',
   'count',
   'deadline_ms',
+  'duty',
   'epoch',
   'error',
   'event',

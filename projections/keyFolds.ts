@@ -1,0 +1,157 @@
+import { Map as ImmutableMap, Set as ImmutableSet, List } from 'immutable'
+import type { KEY_EVENTS } from '../schemas/events/keys.ts'
+import type { Event, EventData, EventOf } from '../schemas/events.ts'
+import type { KeyStateName } from '../schemas/keys.ts'
+import type { Lid } from '../src/core/instruction.ts'
+import { must } from '../src/core/result.ts'
+import type { KeyRecord, KeysState, KeyVersionRecord } from './keys.ts'
+import type { EventMeta, Projection } from './projection.ts'
+
+/** The events of one key that change its record, and so count as a revision. */
+type ChangeName = Exclude<keyof typeof KEY_EVENTS, 'KeyCreated' | 'BudgetWarned'>
+type Change<N extends ChangeName> = (record: KeyRecord, data: EventData<N>, meta: EventMeta) => KeyRecord
+
+export const keysProjection: Projection<KeysState> = {
+  name: 'keys',
+  version: 2,
+  initial: { byLid: ImmutableMap(), order: List(), rotating: ImmutableSet(), doomed: ImmutableSet() },
+  evolve(state, event, meta) {
+    if (event.type === 'KeyCreated') return create(state, event.data, meta)
+    return isChange(event) ? applyChange(state, event, meta) : state
+  },
+}
+
+const isChange = (event: Event): event is Extract<Event, { readonly type: ChangeName }> =>
+  Object.hasOwn(CHANGES, event.type)
+
+const applyChange = <N extends ChangeName>(state: KeysState, event: EventOf<N>, meta: EventMeta): KeysState => {
+  const record = state.byLid.get(event.data.lid)
+  must(record !== undefined, `an event names key ${event.data.lid}, which does not exist`)
+  const changed = CHANGES[event.type](record, event.data, meta)
+  return index(state, { ...changed, updatedAtMs: meta.timeMs, revision: record.revision + 1 })
+}
+
+const toVersion = (
+  version: number,
+  { backend, sealed_handle, public_key }: EventData<'KeyRotated'>['material'],
+  meta: EventMeta,
+): KeyVersionRecord => ({
+  version,
+  createdAtMs: meta.timeMs,
+  state: 'enabled',
+  backend,
+  sealedHandle: sealed_handle,
+  ...(public_key === undefined ? {} : { publicKey: public_key }),
+})
+
+const create = (state: KeysState, data: EventData<'KeyCreated'>, meta: EventMeta): KeysState => {
+  const lid = data.lid as Lid
+  must(!state.byLid.has(lid), `key ${lid} was created twice`)
+  must(data.parent === undefined || state.byLid.has(data.parent), `key ${lid} names a parent that does not exist`)
+  const record: KeyRecord = {
+    lid,
+    spec: data.spec,
+    usage: data.usage,
+    origin: 'KMS',
+    description: data.description,
+    userTags: data.user_tags,
+    identityTags: data.identity_tags,
+    ...(data.parent === undefined ? {} : { parent: data.parent as Lid }),
+    exportable: data.exportable,
+    state: 'enabled',
+    versions: [toVersion(data.version, data.material, meta)],
+    currentVersion: data.version,
+    minDecryptionVersion: 1,
+    rotation: { enabled: false },
+    createdAtMs: meta.timeMs,
+    updatedAtMs: meta.timeMs,
+    revision: 1,
+    ordinal: state.order.size,
+  }
+  return index({ ...state, order: state.order.push(lid) }, record)
+}
+
+/** The state with this record in it and in the indexes it belongs to. */
+const index = (state: KeysState, record: KeyRecord): KeysState => {
+  const isDoomed =
+    record.state === 'pending_deletion' ||
+    record.state === 'destroying' ||
+    record.versions.some((version) => version.state === 'destroying')
+  const mark = <S extends KeysState['doomed']>(set: S, isIn: boolean) =>
+    isIn ? set.add(record.lid) : set.delete(record.lid)
+  return {
+    ...state,
+    byLid: state.byLid.set(record.lid, record),
+    rotating: mark(state.rotating, record.rotation.enabled && record.state !== 'destroyed'),
+    doomed: mark(state.doomed, isDoomed),
+  }
+}
+
+/** Moves a key to another state; history that does so from a state it cannot leave contradicts itself. */
+const moveFrom =
+  (allowed: readonly KeyStateName[], next: KeyStateName): ((record: KeyRecord) => KeyRecord) =>
+  (record) => {
+    must(allowed.includes(record.state), `key ${record.lid} is ${record.state} and cannot become ${next}`)
+    return { ...record, state: next }
+  }
+
+const setVersion = (record: KeyRecord, number: number, next: Partial<KeyVersionRecord>): KeyRecord => {
+  const known = record.versions.some(({ version }) => version === number)
+  must(known, `an event names version ${number} of key ${record.lid}, which does not exist`)
+  return {
+    ...record,
+    versions: record.versions.map((version) => (version.version === number ? { ...version, ...next } : version)),
+  }
+}
+
+const rotate: Change<'KeyRotated'> = (record, data, meta) => {
+  must(data.version === record.currentVersion + 1, `key ${record.lid} skips to version ${data.version}`)
+  const version = { ...toVersion(data.version, data.material, meta), cause: data.cause }
+  return { ...record, versions: [...record.versions, version], currentVersion: data.version }
+}
+
+const tag: Change<'KeyTagged'> = (record, { tags }) => {
+  const replaced = new Set(tags.map(({ key }) => key))
+  return { ...record, userTags: [...record.userTags.filter(({ key }) => !replaced.has(key)), ...tags] }
+}
+
+const schedule: Change<'KeyDeletionScheduled'> = (record, { deletion_at, cascade }) => {
+  const { state: from } = record
+  must(from === 'enabled' || from === 'disabled' || from === 'compromised', `key ${record.lid} is ${from} already`)
+  return { ...record, state: 'pending_deletion', deletion: { atMs: deletion_at, cascade, from } }
+}
+
+const cancel: Change<'KeyDeletionCancelled'> = (record) => {
+  const { deletion, ...rest } = moveFrom(['pending_deletion'], 'disabled')(record)
+  return { ...rest, state: deletion?.from === 'compromised' ? 'compromised' : 'disabled' }
+}
+
+const destroy: Change<'KeyDestroyed'> = (record) => ({
+  ...moveFrom(['destroying'], 'destroyed')(record),
+  versions: record.versions.map((version) => ({ ...version, state: 'destroyed' })),
+})
+
+/** Everything but creation that changes one key; an event of a key that is missing here does not compile. */
+const CHANGES: { readonly [N in ChangeName]: Change<N> } = {
+  KeyUpdated: (record, { description }) => ({ ...record, description }),
+  KeyEnabled: moveFrom(['disabled'], 'enabled'),
+  KeyDisabled: moveFrom(['enabled'], 'disabled'),
+  KeyCompromised: moveFrom(['enabled', 'disabled'], 'compromised'),
+  KeyTagged: tag,
+  KeyUntagged: (record, { tag_keys }) => ({
+    ...record,
+    userTags: record.userTags.filter(({ key }) => !tag_keys.includes(key)),
+  }),
+  KeyRotated: rotate,
+  RotationPolicySet: (record, { enabled, interval_days }) => ({
+    ...record,
+    rotation: { ...record.rotation, enabled, ...(interval_days === undefined ? {} : { intervalDays: interval_days }) },
+  }),
+  MinDecryptionVersionSet: (record, { version }) => ({ ...record, minDecryptionVersion: version }),
+  KeyVersionDestructionStarted: (record, { version }) => setVersion(record, version, { state: 'destroying' }),
+  KeyVersionDestroyed: (record, { version }) => setVersion(record, version, { state: 'destroyed' }),
+  KeyDeletionScheduled: schedule,
+  KeyDeletionCancelled: cancel,
+  KeyDestructionStarted: (record) => ({ ...record, state: 'destroying' }),
+  KeyDestroyed: destroy,
+}

@@ -1,0 +1,54 @@
+import Type from 'typebox'
+import { KeySpec, KeyUsage, ROTATION_CAUSES } from '../keys.ts'
+import { LIMITS } from '../limits.ts'
+import { AttributeSet, Fields, Lid, OneOf, TagKey, Tags, Text } from '../primitives.ts'
+import { claim, count, Material, reason, state, version } from './eventType.ts'
+
+const key = { lid: Lid, ...claim }
+const unixMs = Type.Integer({ minimum: 0 })
+const cascading = Fields({ ...key, affected: count })
+
+/** What changed a key or one of its versions. */
+export const KEY_EVENTS = {
+  KeyCreated: state(
+    Fields({
+      ...key,
+      version: Type.Literal(1),
+      spec: KeySpec,
+      usage: KeyUsage,
+      description: Text(0, LIMITS.descriptionBytesMax),
+      user_tags: Tags,
+      identity_tags: AttributeSet,
+      canonicalization_version: Type.Literal(1),
+      parent: Type.Optional(Lid),
+      exportable: Type.Boolean(),
+      material: Material,
+    }),
+  ),
+  KeyUpdated: state(Fields({ ...key, description: Text(0, LIMITS.descriptionBytesMax) })),
+  KeyEnabled: state(cascading),
+  KeyDisabled: state(cascading),
+  KeyCompromised: state(Fields({ ...key, affected: count, reason })),
+  /** The tags given replace those of the same key; the others stay. */
+  KeyTagged: state(Fields({ ...key, tags: Tags })),
+  KeyUntagged: state(Fields({ ...key, tag_keys: Type.Array(TagKey, { maxItems: LIMITS.tagsMax }) })),
+  // Versions
+  KeyRotated: state(Fields({ ...key, version, material: Material, cause: OneOf(ROTATION_CAUSES) })),
+  RotationPolicySet: state(
+    Fields({ ...key, enabled: Type.Boolean(), interval_days: Type.Optional(Type.Integer({ minimum: 1 })) }),
+  ),
+  MinDecryptionVersionSet: state(Fields({ ...key, version })),
+  /** Nothing cancels it; `KeyVersionDestroyed` follows when the HSM has confirmed. */
+  KeyVersionDestructionStarted: state(Fields({ ...key, version })),
+  /** `confirmed`: the HSM removed the object now; false if it was gone already. */
+  KeyVersionDestroyed: state(Fields({ ...key, version, confirmed: Type.Boolean() })),
+  /** A version's budget of messages is half used. */
+  BudgetWarned: state(Fields({ ...key, version, count })),
+  // Deletion
+  KeyDeletionScheduled: state(Fields({ ...key, deletion_at: unixMs, cascade: Type.Boolean(), affected: count })),
+  KeyDeletionCancelled: state(Fields(key)),
+  /** Nothing cancels it; `KeyDestroyed` follows when the HSM has confirmed every version. */
+  KeyDestructionStarted: state(Fields(key)),
+  /** `confirmed`: the versions whose objects the HSM removed now. Those not named were gone already. */
+  KeyDestroyed: state(Fields({ ...key, confirmed: Type.Array(version, { maxItems: LIMITS.keyVersionsMax }) })),
+} as const

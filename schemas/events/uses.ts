@@ -1,0 +1,36 @@
+import Type from 'typebox'
+import { Fields, Lid, Text } from '../primitives.ts'
+import { count, none, one, raw32, usage, version } from './eventType.ts'
+
+/** Uses and queries: recorded, and counted where a budget depends on them. */
+export const USE_EVENTS = {
+  DataEncrypted: usage(one),
+  DataDecrypted: usage(one),
+  DataReEncrypted: usage(
+    Fields({
+      source: one,
+      destination: one,
+      source_context_hash: Type.Optional(raw32),
+      destination_context_hash: Type.Optional(raw32),
+    }),
+  ),
+  DataKeyGenerated: usage(Fields({ lid: Lid, version, bytes: count, plaintext_returned: Type.Boolean() })),
+  RandomGenerated: usage(Fields({ bytes: count })),
+  MessageSigned: usage(Fields({ lid: Lid, version, algorithm: Text(1, 64) })),
+  SignatureVerified: usage(Fields({ lid: Lid, version, algorithm: Text(1, 64), valid: Type.Boolean() })),
+  KeyDescribed: usage(one),
+  KeysListed: usage(Fields({ items: count })),
+  DependentsListed: usage(Fields({ lid: Lid, items: count })),
+  AncestorsListed: usage(Fields({ lid: Lid, items: count })),
+  PublicKeyRead: usage(one),
+  LedgerHeadRead: usage(none),
+  /** `lid`: the key that the first request changed, if it was about one. */
+  RequestReplayed: usage(Fields({ lid: Type.Optional(Lid), slot: raw32 })),
+  // What did not succeed
+  AccessDenied: usage(none),
+  OperationFailed: usage(none),
+  RequestRefused: usage(Fields({ count: version })),
+  AuthenticationRefused: usage(
+    Fields({ count: version, reasons: Type.Array(Fields({ reason: Text(1, 64), count: version }), { maxItems: 16 }) }),
+  ),
+} as const
