@@ -2,7 +2,7 @@ import type { KeyStateName } from '../schemas/keys.ts'
 import type { Lid } from '../src/core/instruction.ts'
 import { STATE_ALLOWS, type UseKind } from '../src/core/lifecycle.ts'
 import type { Failure } from '../src/core/result.ts'
-import { findEffectiveState } from './hierarchy.ts'
+import { findEffectiveState, hasLivingDescendants } from './hierarchy.ts'
 import { findSlot } from './idempotency.ts'
 import { countEncrypted } from './usage.ts'
 import type { View } from './view.ts'
@@ -22,6 +22,8 @@ export type Guard =
     }
   /** The name stands for this key; without one, nobody has the name. */
   | { readonly kind: 'alias'; readonly name: string; readonly lid?: Lid }
+  /** The key has no living descendants. */
+  | { readonly kind: 'childless'; readonly lid: Lid }
   /** A version has budget left for one more message. */
   | { readonly kind: 'budget'; readonly lid: Lid; readonly version: number; readonly messagesMax: number }
   /** Nobody has taken the idempotency slot. */
@@ -55,6 +57,10 @@ export const checkGuard = (view: View, guard: Guard): Failure | undefined => {
       return checkKey(view, guard)
     case 'alias':
       return checkAlias(view, guard)
+    case 'childless':
+      return hasLivingDescendants(view.keys, view.hierarchy, guard.lid)
+        ? { code: 'KEY_HAS_DEPENDENTS', message: 'a key was made under this one while the request was under way' }
+        : undefined
     case 'budget':
       return countEncrypted(view.usage, guard.lid, guard.version) < guard.messagesMax
         ? undefined

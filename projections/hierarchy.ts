@@ -83,19 +83,46 @@ export function* walkDescendants(
   }
 }
 
-/** How many descendants change their effective state when `lid` goes between usable and locked: those not locked below it. */
-export const countAffected = (keys: KeysState, hierarchy: HierarchyState, lid: Lid): number => {
+const stricter = (a: KeyStateName, b: KeyStateName): KeyStateName => (strictness(a) >= strictness(b) ? a : b)
+
+/**
+ * How many descendants change their effective state when the key's own state becomes `next`. Where a descendant's stays
+ * as it is, all below it stay too, so only what changes is walked.
+ */
+export const countAffected = (
+  { keys, hierarchy }: { readonly keys: KeysState; readonly hierarchy: HierarchyState },
+  record: KeyRecord,
+  next: KeyStateName,
+): number => {
+  const above = listAncestors(keys, record).reduce<KeyStateName>((state, key) => stricter(state, key.state), 'enabled')
   let affected = 0
-  let level: Lid[] = [lid]
+  let level = [{ lid: record.lid, before: stricter(above, record.state), after: stricter(above, next) }]
   while (level.length > 0) {
-    const next: Lid[] = []
-    for (const parent of level)
-      for (const child of hierarchy.children.get(parent) ?? [])
-        if (keys.byLid.get(child)?.state === 'enabled') {
-          affected += 1
-          next.push(child)
-        }
-    level = next
+    const below: typeof level = []
+    for (const { lid, before, after } of level) {
+      if (before === after) continue
+      for (const child of hierarchy.children.get(lid) ?? []) {
+        const own = keys.byLid.get(child)?.state
+        must(own !== undefined, `key ${lid} has a child that does not exist`)
+        const changed = { lid: child, before: stricter(before, own), after: stricter(after, own) }
+        if (changed.before !== changed.after) affected += 1
+        below.push(changed)
+      }
+    }
+    level = below
   }
   return affected
+}
+
+/** How many keys below `lid` are not destroyed. */
+export const countLivingDescendants = (keys: KeysState, hierarchy: HierarchyState, lid: Lid): number => {
+  let living = 0
+  for (const { record } of walkDescendants(keys, hierarchy, lid, true)) if (record.state !== 'destroyed') living += 1
+  return living
+}
+
+/** Whether a key below `lid` still has material: what stands in the way of deleting it without `cascade`. */
+export const hasLivingDescendants = (keys: KeysState, hierarchy: HierarchyState, lid: Lid): boolean => {
+  for (const { record } of walkDescendants(keys, hierarchy, lid, true)) if (record.state !== 'destroyed') return true
+  return false
 }

@@ -14,6 +14,7 @@ export interface IdempotencyRecord {
   readonly name?: string
   readonly jobId?: string
   readonly version?: number
+  readonly deletionAtMs?: number
   /** Descendants whose effective state changed, for a change of state. */
   readonly affected?: number
 }
@@ -46,6 +47,7 @@ const readRecord = (event: Event, timeMs: number): IdempotencyRecord | undefined
     name: pick(data, 'name', isText),
     jobId: pick(data, 'job_id', isText),
     version: pick(data, 'version', isNumber),
+    deletionAtMs: pick(data, 'deletion_at', isNumber),
     affected: pick(data, 'affected', isNumber),
   }
   const members = Object.entries(found).filter(([, value]) => value !== undefined)

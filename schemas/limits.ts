@@ -28,6 +28,8 @@ export const LIMITS = {
   contextBytesMax: 8 * 1024,
   hierarchyDepthMax: 16,
   keyVersionsMax: 1000,
+  deletionGraceDaysMin: 7,
+  deletionGraceDaysMax: 30,
   reasonBytesMax: 1024,
   gcmMessagesPerVersionMax: 2 ** 32 - 2 ** 20,
   // Data plane

@@ -46,7 +46,7 @@ export const KEY_EVENTS = {
   BudgetWarned: state(Fields({ ...key, version, count })),
   // Deletion
   KeyDeletionScheduled: state(Fields({ ...key, deletion_at: unixMs, cascade: Type.Boolean(), affected: count })),
-  KeyDeletionCancelled: state(Fields(key)),
+  KeyDeletionCancelled: state(cascading),
   /** Nothing cancels it; `KeyDestroyed` follows when the HSM has confirmed every version. */
   KeyDestructionStarted: state(Fields(key)),
   /** `confirmed`: the versions whose objects the HSM removed now. Those not named were gone already. */

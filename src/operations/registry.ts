@@ -11,8 +11,10 @@ import { listKeys } from './listKeys.ts'
 import type { Operation } from './operation.ts'
 import { reEncrypt } from './reEncrypt.ts'
 import { getKeyAncestors, getKeyDependents } from './relatives.ts'
+import { rotateKey } from './rotateKey.ts'
 import { sign, verify } from './sign.ts'
-import { disableKey, enableKey } from './transitions.ts'
+import { cancelKeyDeletion, disableKey, enableKey, reportKeyCompromise, scheduleKeyDeletion } from './transitions.ts'
+import { updateKey } from './updateKey.ts'
 
 /** Every operation, by contract name: one that is missing does not compile. */
 export const OPERATIONS: { readonly [N in OperationName]: Operation<N> } = {
@@ -33,4 +35,9 @@ export const OPERATIONS: { readonly [N in OperationName]: Operation<N> } = {
   ReEncrypt: reEncrypt,
   Sign: sign,
   Verify: verify,
+  UpdateKey: updateKey,
+  RotateKey: rotateKey,
+  ReportKeyCompromise: reportKeyCompromise,
+  ScheduleKeyDeletion: scheduleKeyDeletion,
+  CancelKeyDeletion: cancelKeyDeletion,
 }

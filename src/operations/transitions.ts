@@ -1,42 +1,71 @@
 import type { Guard } from '../../projections/guards.ts'
-import { countAffected, findEffectiveState } from '../../projections/hierarchy.ts'
+import { countAffected, findEffectiveState, hasLivingDescendants } from '../../projections/hierarchy.ts'
 import type { KeyRecord } from '../../projections/keys.ts'
 import type { View } from '../../projections/view.ts'
+import type { KeyStateName } from '../../schemas/keys.ts'
 import { STATE_ALLOWS } from '../core/lifecycle.ts'
-import { fail, must, ok } from '../core/result.ts'
-import { toFoldedKeyBody } from './keyBody.ts'
-import { guardKey, type Operation, type Plan, planRecord, type Resolved, toClaim } from './operation.ts'
+import { fail, must, ok, type Result } from '../core/result.ts'
+import { toFoldedKeyBody, toTimestamp } from './keyBody.ts'
+import {
+  type EventBody,
+  guardKey,
+  type Operation,
+  type PlanAs,
+  planRecord,
+  type Resolved,
+  toClaim,
+} from './operation.ts'
 import { checkRevision, takeKey } from './use.ts'
 
-type Name = 'EnableKey' | 'DisableKey'
-
-const planTransition = (
-  type: 'KeyEnabled' | 'KeyDisabled',
-  record: KeyRecord,
-  { view, facts }: Resolved,
-  guards: readonly Guard[],
-): Plan<Name> => {
-  // Under a locked ancestor nothing below changes: it is locked already.
-  const isLocked = findEffectiveState(view.keys, { ...record, state: 'enabled' }).state !== 'enabled'
-  const affected = isLocked ? 0 : countAffected(view.keys, view.hierarchy, record.lid)
-  return planRecord([guardKey(view, record), ...guards], () => ({
-    event: {
-      type,
-      data: {
-        lid: record.lid,
-        affected,
-        ...toClaim(facts),
-      },
-    },
-    resources: [{ lid: record.lid }],
-    toReply: (folded) => ({ key: toFoldedKeyBody(folded, record.lid, facts), affected_descendants: affected }),
-  }))
+/** The data of every event that changes a key's own state. */
+interface Moved {
+  readonly lid: KeyRecord['lid']
+  readonly affected: number
+  readonly idempotency?: { readonly slot: Uint8Array; readonly body: Uint8Array }
 }
 
-const replay: NonNullable<Operation<Name>['replay']> = ({ lid, affected = 0 }, view, facts) => ({
+/** A change of a key's own state: from where, to where, and what else must hold. */
+interface Move {
+  readonly from: readonly KeyStateName[]
+  readonly next: KeyStateName
+  /** As in "a key that is destroyed cannot be …". */
+  readonly verb: string
+  /** What must hold of the keys around it, now and when the record enters the ledger. */
+  checkAround?(): Result<readonly Guard[]>
+  toEvent(data: Moved): EventBody
+}
+
+const toReply: NonNullable<Operation<'EnableKey'>['replay']> = ({ lid, affected = 0 }, view, facts) => ({
   key: toFoldedKeyBody(view, lid, facts),
   affected_descendants: affected,
 })
+
+/** One event on the key itself, from which the effective state of everything below it follows (invariant 8). */
+const planMove = (
+  input: { readonly if_revision?: number },
+  resolved: Resolved,
+  move: Move,
+): Result<PlanAs<ReturnType<typeof toReply>>> => {
+  const { view, facts } = resolved
+  const record = takeKey(resolved)
+  const revision = checkRevision(input, record)
+  if (!revision.ok) return revision
+  if (!move.from.includes(record.state))
+    return fail('INVALID_STATE_TRANSITION', `a key that is ${record.state} cannot be ${move.verb}`)
+  const around = move.checkAround?.() ?? ok([])
+  if (!around.ok) return around
+  const affected = countAffected(view, record, move.next)
+  return ok(
+    planRecord([guardKey(view, record), ...around.value], () => ({
+      event: move.toEvent({ lid: record.lid, affected, ...toClaim(facts) }),
+      resources: [{ lid: record.lid }],
+      toReply: (folded) => toReply({ lid: record.lid, affected, ...NO_SLOT }, folded, facts),
+    })),
+  )
+}
+
+/** The reply of a first request is rebuilt like that of a repeated one; only the latter has a slot. */
+const NO_SLOT = { slotHex: '', bodyHex: '', timeMs: 0 } as const
 
 const findParent = (view: View, record: KeyRecord): KeyRecord | undefined => {
   if (record.parent === undefined) return undefined
@@ -45,39 +74,107 @@ const findParent = (view: View, record: KeyRecord): KeyRecord | undefined => {
   return parent
 }
 
+/** The guard that the parent, if there is one, is in a state that `accepts`; PARENT_NOT_USABLE if it is not. */
+const checkParent = (resolved: Resolved, accepts: (state: KeyStateName) => boolean): Result<readonly Guard[]> => {
+  const { view } = resolved
+  const parent = findParent(view, takeKey(resolved))
+  if (parent === undefined) return ok([])
+  const { state } = findEffectiveState(view.keys, parent)
+  return accepts(state) ? ok([guardKey(view, parent)]) : fail('PARENT_NOT_USABLE', `the parent key is ${state}`)
+}
+
 export const enableKey: Operation<'EnableKey'> = {
-  replay,
+  replay: toReply,
   targets: (input) => ok([{ kind: 'key', action: 'kms:EnableKey', ref: input.key_id }]),
-  plan(input, resolved) {
-    const record = takeKey(resolved)
-    const revision = checkRevision(input, record)
-    if (!revision.ok) return revision
-    if (record.state !== 'disabled')
-      return fail('INVALID_STATE_TRANSITION', `a key that is ${record.state} cannot be enabled`)
-    const parent = findParent(resolved.view, record)
-    const above = parent && findEffectiveState(resolved.view.keys, parent).state
-    if (above !== undefined && !STATE_ALLOWS[above].parent)
-      return fail('PARENT_NOT_USABLE', `the parent key is ${above}`)
-    return ok(
-      planTransition(
-        'KeyEnabled',
-        record,
-        resolved,
-        parent === undefined ? [] : [guardKey(resolved.view, parent, 'parent')],
-      ),
-    )
-  },
+  plan: (input, resolved) =>
+    planMove(input, resolved, {
+      from: ['disabled'],
+      next: 'enabled',
+      verb: 'enabled',
+      checkAround: () => checkParent(resolved, (state) => STATE_ALLOWS[state].parent),
+      toEvent: (data) => ({ type: 'KeyEnabled', data }),
+    }),
 }
 
 export const disableKey: Operation<'DisableKey'> = {
-  replay,
+  replay: toReply,
   targets: (input) => ok([{ kind: 'key', action: 'kms:DisableKey', ref: input.key_id }]),
+  plan: (input, resolved) =>
+    planMove(input, resolved, {
+      from: ['enabled'],
+      next: 'disabled',
+      verb: 'disabled',
+      toEvent: (data) => ({ type: 'KeyDisabled', data }),
+    }),
+}
+
+export const reportKeyCompromise: Operation<'ReportKeyCompromise'> = {
+  replay: toReply,
+  targets: (input) => ok([{ kind: 'key', action: 'kms:ReportKeyCompromise', ref: input.key_id }]),
+  plan: (input, resolved) =>
+    planMove(input, resolved, {
+      from: ['enabled', 'disabled'],
+      next: 'compromised',
+      verb: 'reported compromised',
+      toEvent: (data) => ({
+        type: 'KeyCompromised',
+        data: { ...data, ...(input.reason === undefined ? {} : { reason: input.reason }) },
+      }),
+    }),
+}
+
+const DAY_MS = 24 * 3600 * 1000
+
+export const scheduleKeyDeletion: Operation<'ScheduleKeyDeletion'> = {
+  replay: (success, view, facts) => ({
+    ...toReply(success, view, facts),
+    deletion_date: toTimestamp(success.deletionAtMs ?? 0),
+  }),
+  targets: (input) => ok([{ kind: 'key', action: 'kms:ScheduleKeyDeletion', ref: input.key_id }]),
   plan(input, resolved) {
-    const record = takeKey(resolved)
-    const revision = checkRevision(input, record)
-    if (!revision.ok) return revision
-    if (record.state !== 'enabled')
-      return fail('INVALID_STATE_TRANSITION', `a key that is ${record.state} cannot be disabled`)
-    return ok(planTransition('KeyDisabled', record, resolved, []))
+    const { view, facts } = resolved
+    const { lid } = takeKey(resolved)
+    const cascade = input.cascade ?? false
+    const deletion_at = facts.nowMs + input.grace_period_days * DAY_MS
+    const planned = planMove(input, resolved, {
+      from: ['enabled', 'disabled', 'compromised'],
+      next: 'pending_deletion',
+      verb: 'scheduled for deletion',
+      checkAround: () =>
+        !cascade && hasLivingDescendants(view.keys, view.hierarchy, lid)
+          ? fail('KEY_HAS_DEPENDENTS', 'living keys depend on this one: delete them first, or set cascade')
+          : ok(cascade ? [] : [{ kind: 'childless', lid }]),
+      toEvent: (data) => ({ type: 'KeyDeletionScheduled', data: { ...data, deletion_at, cascade } }),
+    })
+    if (!planned.ok) return planned
+    const { record } = planned.value
+    return ok({
+      ...planned.value,
+      record(output) {
+        const recorded = record(output)
+        return {
+          ...recorded,
+          toReply: (folded) => ({ ...recorded.toReply(folded), deletion_date: toTimestamp(deletion_at) }),
+        }
+      },
+    })
   },
 }
+
+export const cancelKeyDeletion: Operation<'CancelKeyDeletion'> = {
+  replay: toReply,
+  targets: (input) => ok([{ kind: 'key', action: 'kms:CancelKeyDeletion', ref: input.key_id }]),
+  plan(input, resolved) {
+    const from = takeKey(resolved).deletion?.from
+    return planMove(input, resolved, {
+      from: ['pending_deletion'],
+      next: from === 'compromised' ? 'compromised' : 'disabled',
+      verb: 'taken out of its deletion',
+      // What an ancestor takes along goes with the ancestor: only cancelling that one brings it back.
+      checkAround: () => checkParent(resolved, (state) => KEEPS_CHILDREN.includes(state)),
+      toEvent: (data) => ({ type: 'KeyDeletionCancelled', data }),
+    })
+  },
+}
+
+const KEEPS_CHILDREN: readonly KeyStateName[] = ['enabled', 'compromised', 'disabled']

@@ -29,13 +29,17 @@ export const checkRevision = (input: { readonly if_revision?: number }, record: 
     : fail('REVISION_CONFLICT', `if_revision: the key is at revision ${record.revision}`)
 
 /** A version as an instruction names it. */
-export const toMaterial = (record: KeyRecord, version: KeyVersionRecord): MaterialRef => ({
+const toMaterial = (record: KeyRecord, version: KeyVersionRecord): MaterialRef => ({
   lid: record.lid,
   version: version.version,
   spec: record.spec,
   sealedHandle: version.sealedHandle,
   ...(version.publicKey === undefined ? {} : { publicKey: version.publicKey }),
 })
+
+/** Whether the effective state of a key allows a use; KEY_NOT_USABLE names the state. */
+export const findUsableState = (view: View, record: KeyRecord, use: UseKind): Result<true> =>
+  checkUsable(findEffectiveState(view.keys, record).state, use)
 
 interface Wanted {
   readonly usage: KeyUsageName
@@ -50,7 +54,7 @@ interface Wanted {
  */
 export const findUsable = (view: View, resolved: Resolved, record: KeyRecord, wanted: Wanted): Result<Usable> => {
   if (record.usage !== wanted.usage) return fail('INVALID_REQUEST', `the key is for ${record.usage}`)
-  const usable = checkUsable(findEffectiveState(view.keys, record).state, wanted.use)
+  const usable = findUsableState(view, record, wanted.use)
   if (!usable.ok) return usable
   const version =
     wanted.version === undefined

@@ -209,7 +209,7 @@ describe.each([
   })
 })
 
-const DESCRIBE_SIX = Array.from({ length: 6 }, () => 'pdp kms:DescribeKey')
+const DESCRIBE_ALL = Array.from({ length: 9 }, () => 'pdp kms:DescribeKey')
 
 /** Calls between authentication and reply, for every operation. */
 const SUCCESSES: { readonly [N in OperationName]: readonly string[] } = {
@@ -217,6 +217,11 @@ const SUCCESSES: { readonly [N in OperationName]: readonly string[] } = {
   Decrypt: ['pdp kms:Decrypt', 'hsm decrypt', 'ledger DataDecrypted success'],
   DescribeKey: ['pdp kms:DescribeKey', 'ledger KeyDescribed success'],
   DisableKey: ['pdp kms:DisableKey', 'ledger KeyDisabled success'],
+  UpdateKey: ['pdp kms:UpdateKey', 'ledger KeyUpdated success'],
+  RotateKey: ['pdp kms:RotateKey', 'hsm generateKey', 'ledger KeyRotated success'],
+  ReportKeyCompromise: ['pdp kms:ReportKeyCompromise', 'ledger KeyCompromised success'],
+  ScheduleKeyDeletion: ['pdp kms:ScheduleKeyDeletion', 'ledger KeyDeletionScheduled success'],
+  CancelKeyDeletion: ['pdp kms:CancelKeyDeletion', 'ledger KeyDeletionCancelled success'],
   EnableKey: ['pdp kms:EnableKey', 'ledger KeyEnabled success'],
   Encrypt: ['pdp kms:Encrypt', 'hsm encrypt', 'ledger DataEncrypted success'],
   GenerateDataKey: ['pdp kms:GenerateDataKey', 'hsm generateDataKey', 'ledger DataKeyGenerated success'],
@@ -235,7 +240,7 @@ const SUCCESSES: { readonly [N in OperationName]: readonly string[] } = {
   ],
   GetLedgerHead: ['pdp kms:GetLedgerHead', 'ledger LedgerHeadRead success'],
   GetPublicKey: ['pdp kms:GetPublicKey', 'ledger PublicKeyRead success'],
-  ListKeys: ['pdp kms:ListKeys', ...DESCRIBE_SIX, 'ledger KeysListed success'],
+  ListKeys: ['pdp kms:ListKeys', ...DESCRIBE_ALL, 'ledger KeysListed success'],
   ReEncrypt: ['pdp kms:ReEncryptFrom', 'pdp kms:ReEncryptTo', 'hsm reEncrypt', 'ledger DataReEncrypted success'],
   Sign: ['pdp kms:Sign', 'hsm sign', 'ledger MessageSigned success'],
   Verify: ['pdp kms:Verify', 'hsm verify', 'ledger SignatureVerified success'],

@@ -45,11 +45,11 @@ describe('invariant 8: cascade disable', () => {
     const after = fold([disabled(1)], before)
     const changed = [...after.keys.byLid].filter(([lid, record]) => before.keys.byLid.get(lid) !== record)
     expect(changed.length).toBe(1)
-    expect(countAffected(before.keys, before.hierarchy, lidOf(1))).toBe(100)
+    expect(countAffected(before, recordOf(before, 1), 'disabled')).toBe(100)
   })
   test('descendants below a disabled key are not counted as affected', () => {
     const view = fold([...FAMILY, disabled(2)])
-    expect(countAffected(view.keys, view.hierarchy, lidOf(1))).toBe(1)
+    expect(countAffected(view, recordOf(view, 1), 'disabled')).toBe(1)
   })
 })
 

@@ -1,0 +1,78 @@
+import { countLivingDescendants } from '../../projections/hierarchy.ts'
+import type { KeyRecord } from '../../projections/keys.ts'
+import type { View } from '../../projections/view.ts'
+import type { RotationCause } from '../../schemas/keys.ts'
+import { LIMITS } from '../../schemas/limits.ts'
+import type { Body } from '../../schemas/registry.ts'
+import type { Instruction } from '../core/instruction.ts'
+import { fail, ok, type Result } from '../core/result.ts'
+import { toCurrentVersion, toFoldedKeyBody } from './keyBody.ts'
+import { type Facts, guardKey, type Operation, type PlanAs, planInstruction, toClaim } from './operation.ts'
+import { checkRevision, findUsableState, takeKey } from './use.ts'
+
+/**
+ * The plan that adds a version to a key: KEY_NOT_USABLE unless it may produce, KEY_EXHAUSTED when it has all the versions
+ * a key may have, UNSUPPORTED_BY_HSM. The version's number is the next one; if the ledger refuses the record, the object
+ * goes again, and a process that dies in between leaves it to the sweep.
+ */
+export const planRotation = (
+  view: View,
+  facts: Facts,
+  record: KeyRecord,
+  cause: RotationCause,
+): Result<PlanAs<Body<'RotateKey'>>> => {
+  const usable = findUsableState(view, record, 'produce')
+  if (!usable.ok) return usable
+  if (record.versions.length >= LIMITS.keyVersionsMax)
+    return fail('KEY_EXHAUSTED', `a key may have ${LIMITS.keyVersionsMax} versions; make a new one and move to it`)
+  const { lid, spec, exportable } = record
+  const { backend } = toCurrentVersion(record)
+  if (!facts.supports(backend, spec)) return fail('UNSUPPORTED_BY_HSM', `the HSM backend has no mechanism for ${spec}`)
+  const version = record.currentVersion + 1
+  const instruction: Instruction & { kind: 'generateKey' } = {
+    kind: 'generateKey',
+    backend,
+    lid,
+    version,
+    spec,
+    epoch: view.at.epoch,
+    exportable,
+  }
+  return ok(
+    planInstruction(instruction, [guardKey(view, record, 'produce')], ({ sealedHandle, publicKey }) => ({
+      event: {
+        type: 'KeyRotated',
+        data: {
+          lid,
+          version,
+          cause,
+          material: {
+            backend,
+            sealed_handle: sealedHandle,
+            ...(publicKey === undefined ? {} : { public_key: publicKey }),
+          },
+          ...toClaim(facts),
+        },
+      },
+      resources: [{ lid, version }],
+      toReply: (folded) => toReply(folded, lid, version, facts),
+      compensation: { kind: 'destroyKey', backend, key: { lid, version, spec, sealedHandle } },
+    })),
+  )
+}
+
+const toReply = (view: View, lid: KeyRecord['lid'] | undefined, version: number, facts: Facts): Body<'RotateKey'> => ({
+  key: toFoldedKeyBody(view, lid, facts),
+  new_version: version,
+  rotation_jobs: lid === undefined ? 0 : countLivingDescendants(view.keys, view.hierarchy, lid),
+})
+
+export const rotateKey: Operation<'RotateKey'> = {
+  replay: ({ lid, version = 1 }, view, facts) => toReply(view, lid, version, facts),
+  targets: (input) => ok([{ kind: 'key', action: 'kms:RotateKey', ref: input.key_id }]),
+  plan(input, { view, facts, keys }) {
+    const record = takeKey({ view, facts, keys })
+    const revision = checkRevision(input, record)
+    return revision.ok ? planRotation(view, facts, record, 'request') : revision
+  },
+}
