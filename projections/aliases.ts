@@ -1,6 +1,7 @@
 import { Map as ImmutableMap } from 'immutable'
 import type { Lid } from '../src/core/instruction.ts'
 import { must } from '../src/core/result.ts'
+import { countNames, insertName, NO_NAMES, removeName, type SortedNames } from './names.ts'
 import type { Projection } from './projection.ts'
 
 /** A name and the key it stands for now. Its history is in the ledger. */
@@ -13,28 +14,34 @@ export interface AliasRecord {
 
 export interface AliasesState {
   readonly byName: ImmutableMap<string, AliasRecord>
-  /** How many names each key has. */
-  readonly counts: ImmutableMap<string, number>
+  /** All names in order: list order and cursor. */
+  readonly names: SortedNames
+  /** The names of each key that has one, in order. */
+  readonly byKey: ImmutableMap<string, SortedNames>
 }
+
+/** How many names a key has. */
+export const countAliases = (state: AliasesState, lid: Lid): number => countNames(state.byKey.get(lid) ?? NO_NAMES)
 
 const point = (state: AliasesState, record: AliasRecord): AliasesState => {
   const before = state.byName.get(record.name)
-  const counts = before === undefined ? state.counts : release(state.counts, before.lid)
+  const byKey = before === undefined ? state.byKey : release(state.byKey, before)
   return {
     byName: state.byName.set(record.name, record),
-    counts: counts.update(record.lid, 0, (count) => count + 1),
+    names: before === undefined ? insertName(state.names, record.name) : state.names,
+    byKey: byKey.update(record.lid, NO_NAMES, (names) => insertName(names, record.name)),
   }
 }
 
-const release = (counts: AliasesState['counts'], lid: Lid): AliasesState['counts'] => {
-  const left = (counts.get(lid) ?? 0) - 1
-  return left > 0 ? counts.set(lid, left) : counts.delete(lid)
+const release = (byKey: AliasesState['byKey'], { name, lid }: AliasRecord): AliasesState['byKey'] => {
+  const left = removeName(byKey.get(lid) ?? NO_NAMES, name)
+  return left.length === 0 ? byKey.delete(lid) : byKey.set(lid, left)
 }
 
 export const aliasesProjection: Projection<AliasesState> = {
   name: 'aliases',
-  version: 1,
-  initial: { byName: ImmutableMap(), counts: ImmutableMap() },
+  version: 2,
+  initial: { byName: ImmutableMap(), names: NO_NAMES, byKey: ImmutableMap() },
   evolve(state, event, { timeMs }) {
     switch (event.type) {
       case 'AliasCreated':
@@ -53,7 +60,11 @@ export const aliasesProjection: Projection<AliasesState> = {
       case 'AliasDeleted': {
         const before = state.byName.get(event.data.name)
         must(before !== undefined, `alias ${event.data.name} does not exist`)
-        return { byName: state.byName.delete(event.data.name), counts: release(state.counts, before.lid) }
+        return {
+          byName: state.byName.delete(before.name),
+          names: removeName(state.names, before.name),
+          byKey: release(state.byKey, before),
+        }
       }
       default:
         return state

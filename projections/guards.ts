@@ -2,6 +2,7 @@ import type { KeyStateName } from '../schemas/keys.ts'
 import type { Lid } from '../src/core/instruction.ts'
 import { STATE_ALLOWS, type UseKind } from '../src/core/lifecycle.ts'
 import type { Failure } from '../src/core/result.ts'
+import { countAliases } from './aliases.ts'
 import { findEffectiveState, hasLivingDescendants } from './hierarchy.ts'
 import { findSlot } from './idempotency.ts'
 import { countEncrypted } from './usage.ts'
@@ -24,6 +25,8 @@ export type Guard =
   | { readonly kind: 'alias'; readonly name: string; readonly lid?: Lid }
   /** The key has no living descendants. */
   | { readonly kind: 'childless'; readonly lid: Lid }
+  /** The key may get one more name. */
+  | { readonly kind: 'aliasRoom'; readonly lid: Lid; readonly aliasesMax: number }
   /** A version has budget left for one more message. */
   | { readonly kind: 'budget'; readonly lid: Lid; readonly version: number; readonly messagesMax: number }
   /** Nobody has taken the idempotency slot. */
@@ -42,11 +45,14 @@ const checkKey = (view: View, guard: Guard & { kind: 'key' }): Failure | undefin
     : { code: 'REVISION_CONFLICT', message: 'the key changed while the request was under way' }
 }
 
+/** The failure of a plan that wants a name which is taken. */
+export const ALIAS_EXISTS: Failure = { code: 'ALREADY_EXISTS', message: 'alias_name: the alias exists' }
+
 const checkAlias = (view: View, guard: Guard & { kind: 'alias' }): Failure | undefined => {
   const lid = view.aliases.byName.get(guard.name)?.lid
   if (lid === guard.lid) return undefined
   return guard.lid === undefined
-    ? { code: 'ALREADY_EXISTS', message: 'the alias exists' }
+    ? ALIAS_EXISTS
     : { code: 'REVISION_CONFLICT', message: 'the alias was pointed elsewhere while the request was under way' }
 }
 
@@ -61,6 +67,10 @@ export const checkGuard = (view: View, guard: Guard): Failure | undefined => {
       return hasLivingDescendants(view.keys, view.hierarchy, guard.lid)
         ? { code: 'KEY_HAS_DEPENDENTS', message: 'a key was made under this one while the request was under way' }
         : undefined
+    case 'aliasRoom':
+      return countAliases(view.aliases, guard.lid) < guard.aliasesMax
+        ? undefined
+        : { code: 'INVALID_REQUEST', message: `target_key_id: a key may have ${guard.aliasesMax} aliases at most` }
     case 'budget':
       return countEncrypted(view.usage, guard.lid, guard.version) < guard.messagesMax
         ? undefined

@@ -19,6 +19,7 @@ export const LIMITS = {
   keyQueueWaitersMax: 256,
   // Keys
   descriptionBytesMax: 1024,
+  aliasesPerKeyMax: 50,
   tagsMax: 50,
   tagKeyBytesMax: 128,
   tagValueBytesMax: 256,

@@ -1,10 +1,11 @@
 import type { Contract, ReplyOf, RequestOf } from './contract.ts'
+import * as aliases from './operations/aliases.ts'
 import * as data from './operations/data.ts'
 import * as keys from './operations/keys.ts'
 import * as lifecycle from './operations/lifecycle.ts'
 
 /** Every contract, by operation name. What is not here cannot be asked. */
-export const CONTRACTS = { ...keys, ...lifecycle, ...data } as const
+export const CONTRACTS = { ...keys, ...lifecycle, ...aliases, ...data } as const
 
 export type Contracts = typeof CONTRACTS
 export type OperationName = keyof Contracts

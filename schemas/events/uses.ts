@@ -22,6 +22,8 @@ export const USE_EVENTS = {
   KeysListed: usage(Fields({ items: count })),
   DependentsListed: usage(Fields({ lid: Lid, items: count })),
   AncestorsListed: usage(Fields({ lid: Lid, items: count })),
+  /** `lid`: the key whose names were asked for, if only those were. */
+  AliasesListed: usage(Fields({ lid: Type.Optional(Lid), items: count })),
   PublicKeyRead: usage(one),
   LedgerHeadRead: usage(none),
   /** `lid`: the key that the first request changed, if it was about one. */

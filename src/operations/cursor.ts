@@ -12,6 +12,9 @@ export const toKeyPlace = (ordinal: number): string => `k${ordinal}`
 /** The place of what is listed in order of its name. */
 export const toNamePlace = (name: string): string => `n${name}`
 
+/** The name that a place stands for. */
+export const toPlaceName = (place: string): string => place.slice(1)
+
 const REFUSED = 'cursor must be a next_cursor of this list'
 
 /** The ordinal to begin at, 0 without a cursor; INVALID_REQUEST for what is not a cursor of a list of keys. */
@@ -25,5 +28,5 @@ export const parseCursor = (cursor: string | undefined): Result<number> => {
 export const parseNameCursor = (cursor: string | undefined): Result<string> => {
   if (cursor === undefined) return ok('')
   const text = toText(cursor)
-  return text.startsWith('n') ? ok(text.slice(1)) : fail('INVALID_REQUEST', REFUSED)
+  return text.startsWith('n') ? ok(toPlaceName(text)) : fail('INVALID_REQUEST', REFUSED)
 }

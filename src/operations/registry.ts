@@ -1,4 +1,5 @@
 import type { OperationName } from '../../schemas/registry.ts'
+import { createAlias, deleteAlias, updateAlias } from './aliases.ts'
 import { createKey } from './createKey.ts'
 import { decrypt } from './decrypt.ts'
 import { describeKey } from './describeKey.ts'
@@ -7,6 +8,7 @@ import { generateDataKey, generateDataKeyWithoutPlaintext } from './generateData
 import { generateRandom } from './generateRandom.ts'
 import { getLedgerHead } from './getLedgerHead.ts'
 import { getPublicKey } from './getPublicKey.ts'
+import { listAliases } from './listAliases.ts'
 import { listKeys } from './listKeys.ts'
 import type { Operation } from './operation.ts'
 import { reEncrypt } from './reEncrypt.ts'
@@ -18,8 +20,10 @@ import { updateKey } from './updateKey.ts'
 
 /** Every operation, by contract name: one that is missing does not compile. */
 export const OPERATIONS: { readonly [N in OperationName]: Operation<N> } = {
+  CreateAlias: createAlias,
   CreateKey: createKey,
   Decrypt: decrypt,
+  DeleteAlias: deleteAlias,
   DescribeKey: describeKey,
   DisableKey: disableKey,
   EnableKey: enableKey,
@@ -31,9 +35,11 @@ export const OPERATIONS: { readonly [N in OperationName]: Operation<N> } = {
   GetKeyDependents: getKeyDependents,
   GetLedgerHead: getLedgerHead,
   GetPublicKey: getPublicKey,
+  ListAliases: listAliases,
   ListKeys: listKeys,
   ReEncrypt: reEncrypt,
   Sign: sign,
+  UpdateAlias: updateAlias,
   Verify: verify,
   UpdateKey: updateKey,
   RotateKey: rotateKey,

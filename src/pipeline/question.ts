@@ -63,7 +63,7 @@ export const toQuestion = (asking: Asking, view: View, target: Target, record: K
     return {
       ...subject,
       action: target.action,
-      resource: { type: target.type, id: target.id, attributes: { exists: target.exists } },
+      resource: { type: target.type, id: target.id, attributes: { exists: target.exists, name: target.id } },
     }
   const context =
     asking.sendContextSha256 && target.contextBytes !== undefined && target.contextBytes.length > 0

@@ -29,9 +29,12 @@ const appendFailure = async (attempt: Recording, body: EventBody, around: Circum
   return toFailed(attempt, appended.ok ? failure : appended.error)
 }
 
-/** The decision and keys of a permitted request as its record shows them. */
+/** The decision of a request and what it was about, as its record shows them. */
 const toAround = ({ found, decision }: Permitted): Omit<Circumstances, 'outcome'> => ({
-  resources: found.flatMap(({ record }) => (record === undefined ? [] : [{ type: 'Key', id: record.lid }])),
+  resources: found.flatMap(({ target, record }): Event['resources'] => {
+    if (target.kind === 'resource') return [{ type: target.type, id: target.id }]
+    return record === undefined ? [] : [{ type: 'Key', id: record.lid }]
+  }),
   ...withDecision(decision),
 })
 

@@ -39,6 +39,8 @@ beforeAll(async () => {
   const root = await create('root', { key_spec: 'AES_256' })
   const middle = await create('middle', { key_spec: 'AES_256', parent_key_id: root })
   await create('leaf', { key_spec: 'AES_256', parent_key_id: middle })
+  for (const alias_name of ['alias/orders', 'alias/a/b', 'alias/c'])
+    await clients.nats.createAlias({ alias_name, target_key_id: id('aes') })
   for (const spec of ['ED25519', 'ECDSA_P256', 'RSA_2048', 'RSA_3072', 'RSA_4096'] as const)
     await create(spec, { key_spec: spec })
 })
@@ -75,6 +77,8 @@ const VOLATILE = new Set([
   'revision',
   'next_cursor',
   'encrypt_count',
+  'alias_name',
+  'target_key_id',
   'deletion_date',
   'scheduled_deletion_at',
 ])
@@ -96,10 +100,16 @@ interface Given {
 
 type Requests = { readonly [N in OperationName]: (given: Given) => Request<N> }
 
+/** An alias of the subject's own, which needs percent-encoding in a path. */
+const nameOf = (subject: string) => `alias/of/${subject}`
+const nameIt = (subject: string) => clients.nats.createAlias({ alias_name: nameOf(subject), target_key_id: subject })
+
 /** What has to be done to the subject before. */
 const PREPARE: { readonly [N in OperationName]?: (key_id: string) => Promise<unknown> } = {
   EnableKey: (key_id) => clients.nats.disableKey({ key_id }),
   CancelKeyDeletion: (key_id) => clients.nats.scheduleKeyDeletion({ key_id, grace_period_days: 7 }),
+  UpdateAlias: nameIt,
+  DeleteAlias: nameIt,
 }
 
 const REQUESTS: Requests = {
@@ -118,6 +128,10 @@ const REQUESTS: Requests = {
   ReportKeyCompromise: ({ subject }) => ({ key_id: subject }),
   ScheduleKeyDeletion: ({ subject }) => ({ key_id: subject, grace_period_days: 7 }),
   CancelKeyDeletion: ({ subject }) => ({ key_id: subject }),
+  CreateAlias: ({ subject }) => ({ alias_name: nameOf(subject), target_key_id: subject }),
+  UpdateAlias: ({ subject }) => ({ alias_name: nameOf(subject), target_key_id: id('other') }),
+  DeleteAlias: ({ subject }) => ({ alias_name: nameOf(subject) }),
+  ListAliases: () => ({ key_id: id('aes'), max_results: 2 }),
   GetKeyDependents: () => ({ key_id: id('root'), recursive: true }),
   GetKeyAncestors: () => ({ key_id: id('leaf') }),
   GetPublicKey: () => ({ key_id: id('ECDSA_P256') }),
@@ -163,7 +177,7 @@ describe('every operation, by both transports', () => {
 
   test.each([
     ['a key that does not exist', 'DescribeKey', { key_id: `lid_${'0'.repeat(64)}` }, 'KEY_NOT_FOUND'],
-    ['an alias, which this version has none of', 'DescribeKey', { key_id: 'alias/none' }, 'KEY_NOT_FOUND'],
+    ['an alias that nobody made', 'DescribeKey', { key_id: 'alias/none' }, 'KEY_NOT_FOUND'],
     ['a ciphertext that is none', 'Decrypt', { ciphertext_blob: Buffer.alloc(200) }, 'INVALID_CIPHERTEXT'],
     ['a wrong kind of key', 'Sign', () => ({ key_id: id('aes'), message: MESSAGE }), 'INVALID_REQUEST'],
     ['an unknown field', 'DescribeKey', { key_id: `lid_${'0'.repeat(64)}`, colour: 'red' }, 'INVALID_REQUEST'],

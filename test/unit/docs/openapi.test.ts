@@ -20,7 +20,7 @@ describe('the OpenAPI document', () => {
   test.each(OPERATION_NAMES.flatMap((name) => CONTRACTS[name].routes.map((route) => ({ name, ...route }))))(
     'has $method $path of $name with its status, codes and path parameters',
     ({ name, method, path, status }) => {
-      const template = `/v1${path.replace(':id', '{key_id}')}`
+      const template = `/v1${path.replace(':id', '{key_id}').replace(/:([a-z_]+)/g, '{$1}')}`
       const operation = at(document, 'paths', template, method.toLowerCase())
       expect(at(operation, 'responses', String(status))).toBeDefined()
       for (const code of toCodes(toContract(name))) {

@@ -9,9 +9,16 @@ import { createTelemetryLog } from '../../fixtures/telemetryLog.ts'
 const POLICY_DIR = new URL('../../../policies/', import.meta.url)
 
 /** Actions on the second resource of an operation, with the effect of that operation. */
-const SECOND_ACTIONS = { ReEncryptFrom: 'use', ReEncryptTo: 'use', CreateChildKey: 'change' } as const
+const SECOND_ACTIONS = {
+  ReEncryptFrom: 'use',
+  ReEncryptTo: 'use',
+  CreateChildKey: 'change',
+  AttachAlias: 'change',
+  DetachAlias: 'change',
+} as const
 /** Operations that name no key in their request. */
-const ABOUT_THE_SERVICE = ['CreateKey', 'GenerateRandom', 'GetLedgerHead', 'ListKeys']
+const ABOUT_THE_SERVICE = ['CreateKey', 'GenerateRandom', 'GetLedgerHead', 'ListAliases', 'ListKeys']
+const ABOUT_AN_ALIAS = ['CreateAlias', 'DeleteAlias', 'UpdateAlias']
 
 const EXPECTED = new Map<string, string>([
   ...OPERATION_NAMES.map((name): [string, string] => [`kms:${name}`, `kms:${toContract(name).effect}`]),
@@ -19,6 +26,8 @@ const EXPECTED = new Map<string, string>([
 ])
 const READS = [...EXPECTED].filter(([, group]) => group === 'kms:read').map(([action]) => action)
 const isAboutService = (action: string) => ABOUT_THE_SERVICE.includes(action.slice('kms:'.length))
+const toResourceType = (action: string) =>
+  isAboutService(action) ? 'Service' : ABOUT_AN_ALIAS.includes(action.slice('kms:'.length)) ? 'Alias' : 'Key'
 
 let pdp: CedarPdp
 const telemetry = createTelemetryLog()
@@ -32,8 +41,9 @@ const ask = (
   attributes: Question['principal']['attributes'],
   tags: Readonly<Record<string, string>> = {},
 ): Question => {
-  const service = { type: 'Service', id: 'origin', attributes: { exists: true } } as const
-  const key = {
+  const Service = { type: 'Service', id: 'origin', attributes: { exists: true } } as const
+  const Alias = { type: 'Alias', id: 'alias/a', attributes: { exists: true, name: 'alias/a' } } as const
+  const Key = {
     type: 'Key',
     id: `lid_${'0'.repeat(64)}`,
     attributes: { exists: true, state: 'enabled', effective_state: 'enabled', identity_tags: tags, user_tags: {} },
@@ -43,7 +53,7 @@ const ask = (
     request_id: 'r',
     principal: { id: 'someone', type: 'User', attributes },
     action,
-    resource: isAboutService(action) ? service : key,
+    resource: { Service, Alias, Key }[toResourceType(action)],
     context: { transport: 'rest', ...(action === 'kms:CreateKey' ? { requested } : {}) },
   }
 }
@@ -66,7 +76,7 @@ describe('the Cedar schema', () => {
       Object.fromEntries([...EXPECTED].map(([name, group]) => [name, [group]])),
     )
     for (const [name, { appliesTo }] of declared) {
-      expect([name, appliesTo?.resourceTypes]).toEqual([name, isAboutService(name) ? ['Service'] : ['Key']])
+      expect([name, appliesTo?.resourceTypes]).toEqual([name, [toResourceType(name)]])
     }
     const groups = actions.filter(([, { memberOf }]) => (memberOf ?? []).length === 0).map(([name]) => name)
     expect(groups.sort()).toEqual(['kms:change', 'kms:read', 'kms:use'])
@@ -101,7 +111,14 @@ describe('the starter policies', () => {
   it('let a key user use, describe, list and make the keys of its tenant', async () => {
     const uses = [...EXPECTED].filter(([name, group]) => group === 'kms:use' && !isAboutService(name))
     expect(await permitted({ tenant: 'acme' }, { tenant: 'acme' })).toEqual(
-      [...uses.map(([name]) => name), 'kms:CreateChildKey', 'kms:CreateKey', 'kms:DescribeKey', 'kms:ListKeys'].sort(),
+      [
+        ...uses.map(([name]) => name),
+        'kms:CreateChildKey',
+        'kms:CreateKey',
+        'kms:DescribeKey',
+        'kms:ListAliases',
+        'kms:ListKeys',
+      ].sort(),
     )
   })
 
@@ -111,7 +128,7 @@ describe('the starter policies', () => {
     ['whose tenant differs in case', { tenant: 'ACME' }],
     ['whose user tag says the tenant', { other: 'acme' }],
   ])('let a key user only list, and touch no key %s', async (_, tags) => {
-    expect(await permitted({ tenant: 'acme' }, tags)).toEqual(['kms:ListKeys'])
+    expect(await permitted({ tenant: 'acme' }, tags)).toEqual(['kms:ListAliases', 'kms:ListKeys'])
   })
 
   it('let nobody touch a key that does not exist but who may touch any', async () => {

@@ -213,8 +213,10 @@ const DESCRIBE_ALL = Array.from({ length: 9 }, () => 'pdp kms:DescribeKey')
 
 /** Calls between authentication and reply, for every operation. */
 const SUCCESSES: { readonly [N in OperationName]: readonly string[] } = {
+  CreateAlias: ['pdp kms:CreateAlias', 'pdp kms:AttachAlias', 'ledger AliasCreated success'],
   CreateKey: ['pdp kms:CreateKey', 'pdp kms:CreateChildKey', 'hsm generateKey', 'ledger KeyCreated success'],
   Decrypt: ['pdp kms:Decrypt', 'hsm decrypt', 'ledger DataDecrypted success'],
+  DeleteAlias: ['pdp kms:DeleteAlias', 'pdp kms:DetachAlias', 'ledger AliasDeleted success'],
   DescribeKey: ['pdp kms:DescribeKey', 'ledger KeyDescribed success'],
   DisableKey: ['pdp kms:DisableKey', 'ledger KeyDisabled success'],
   UpdateKey: ['pdp kms:UpdateKey', 'ledger KeyUpdated success'],
@@ -241,8 +243,10 @@ const SUCCESSES: { readonly [N in OperationName]: readonly string[] } = {
   GetLedgerHead: ['pdp kms:GetLedgerHead', 'ledger LedgerHeadRead success'],
   GetPublicKey: ['pdp kms:GetPublicKey', 'ledger PublicKeyRead success'],
   ListKeys: ['pdp kms:ListKeys', ...DESCRIBE_ALL, 'ledger KeysListed success'],
+  ListAliases: ['pdp kms:ListAliases', 'pdp kms:DescribeKey', 'pdp kms:DescribeKey', 'ledger AliasesListed success'],
   ReEncrypt: ['pdp kms:ReEncryptFrom', 'pdp kms:ReEncryptTo', 'hsm reEncrypt', 'ledger DataReEncrypted success'],
   Sign: ['pdp kms:Sign', 'hsm sign', 'ledger MessageSigned success'],
+  UpdateAlias: ['pdp kms:UpdateAlias', 'pdp kms:DetachAlias', 'pdp kms:AttachAlias', 'ledger AliasUpdated success'],
   Verify: ['pdp kms:Verify', 'hsm verify', 'ledger SignatureVerified success'],
 }
 
