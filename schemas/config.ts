@@ -211,6 +211,18 @@ export const ConfigSchema = Fields({
     },
     { description: 'What they may do.' },
   ),
+  limits: Fields(
+    {
+      gcm_messages_per_version_max: Type.Integer({
+        minimum: 2,
+        maximum: LIMITS.gcmMessagesPerVersionMax,
+        default: LIMITS.gcmMessagesPerVersionMax,
+        description:
+          'Messages that one version of an AES key may encrypt before it is KEY_EXHAUSTED; a warning is recorded at half of it. It can only be lowered: random nonces are not safe beyond.',
+      }),
+    },
+    { description: 'Bounds that may be tightened.', default: {} },
+  ),
   log: Fields(
     { level: OneOf(['debug', 'info', 'warn', 'error'], 'Least level that is written.', 'info') },
     { description: 'One JSON line an event on stdout.', default: {} },

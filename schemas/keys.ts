@@ -30,6 +30,8 @@ export const KeyVersion = Fields({
   version: Type.Integer({ minimum: 1 }),
   created_at: Timestamp,
   state: OneOf(VERSION_STATES, 'material_missing: the ledger names material that the HSM does not hold'),
+  backend_id: BackendId,
+  cause: Type.Optional(OneOf(ROTATION_CAUSES, 'Why it was added; absent for the first')),
   encrypt_count: Type.Optional(
     Type.Integer({ minimum: 0, description: 'Messages encrypted; counts against the nonce budget' }),
   ),

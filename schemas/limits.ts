@@ -41,6 +41,11 @@ export const LIMITS = {
   randomBytesMax: 1024,
   // Background work of the writer
   dutyPollMs: 10_000,
+  clockSkewMsMax: 5 * 60 * 1000,
+  rotationIntervalDaysMax: 2560,
+  rotationIntervalDaysDefault: 365,
+  rotationPaceMs: 650,
+  rotationSpreadMsMax: 12 * 3600 * 1000,
   dutyItemsMax: 256,
   dutyConcurrencyMax: 16,
   dutyRetryMs: 5_000,

@@ -3,9 +3,16 @@ import * as aliases from './operations/aliases.ts'
 import * as data from './operations/data.ts'
 import * as keys from './operations/keys.ts'
 import * as lifecycle from './operations/lifecycle.ts'
+import * as versions from './operations/versions.ts'
 
 /** Every contract, by operation name. What is not here cannot be asked. */
-export const CONTRACTS = { ...keys, ...lifecycle, ...aliases, ...data } as const
+export const CONTRACTS = {
+  ...keys,
+  ...lifecycle,
+  ...versions,
+  ...aliases,
+  ...data,
+} as const
 
 export type Contracts = typeof CONTRACTS
 export type OperationName = keyof Contracts

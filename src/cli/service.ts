@@ -144,6 +144,7 @@ const bootPipeline = async (parts: Parts, pin: Pin): Promise<Result<Booted, Oper
       defaultBackend: config.hsm.ledger_backend,
       backends: config.hsm.backends.map(({ id }) => id),
       sendContextSha256: config.pdp.cedar.send_context_sha256,
+      messagesPerVersionMax: config.limits.gcm_messages_per_version_max,
       isMissing: material.isMissing,
     },
   )

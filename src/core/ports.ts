@@ -194,6 +194,11 @@ export interface LedgerStatus {
 export interface Ledger<V, G> {
   /** Durable when it answers ok. LEDGER_UNAVAILABLE: outcome unknown, or not the writer. OVERLOADED: the queue is full. */
   append(entry: Entry<G>, signal: AbortSignal): Promise<Result<Appended<V>>>
+  /**
+   * How far this process's clock, as the newest commit has it, is ahead of the storage's own timestamp of that commit;
+   * nothing if the storage does not tell.
+   */
+  measureClockSkew(signal: AbortSignal): Promise<number | undefined>
   /** The newest acknowledged and folded view; an immutable value. */
   view(): V
   status(): LedgerStatus

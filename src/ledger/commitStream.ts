@@ -3,6 +3,8 @@ export interface StoredMessage {
   readonly seq: number
   readonly subject: string
   readonly payload: Uint8Array
+  /** The storage's own clock when it took the message, Unix milliseconds; only where it was asked for. No evidence. */
+  readonly storedAtMs?: number
 }
 
 /** A commit on its way into the stream; publishing it twice is publishing it once. */

@@ -5,12 +5,14 @@ import type { Ledger, LedgerStatus } from '../core/ports.ts'
 import { fail, ok } from '../core/result.ts'
 import { checkHead } from './anchor.ts'
 import { createAppendQueue } from './appendQueue.ts'
+import { measureClockSkew } from './clockSkew.ts'
 import { EPOCH_LIMITS } from './epoch.ts'
 import { createEventCheck } from './eventCheck.ts'
 import type { LedgerResult } from './fault.ts'
 import { createHeadFile, type Head, readHeadFile } from './headFile.ts'
 import { bootLife, type LedgerBounds, type LedgerOptions, type LedgerRole, type LifeState, runLife } from './life.ts'
 import { createMetrics, type LedgerMetrics } from './metrics.ts'
+import { createNatsStream } from './natsStream.ts'
 import { checkServer } from './server.ts'
 import { checkStream } from './stream.ts'
 import { createVerifier } from './tip.ts'
@@ -72,6 +74,7 @@ const startService = (
       committer.wake()
       return answer
     },
+    measureClockSkew: () => measureClockSkew(createNatsStream(options.connection), state.tip.view.at.seq),
     view: () => state.tip.view,
     status: () => toStatus(state, queue.size),
     whenReady: () => booted,

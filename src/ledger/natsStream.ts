@@ -62,7 +62,16 @@ const toReadBack = (answer: unknown, seq: number): ReadBack => {
     return { kind: 'unanswered', why: 'the answer holds no message' }
   // A message without payload has no `data` member.
   const data = typeof message['data'] === 'string' ? message['data'] : ''
-  return { kind: 'found', message: { seq, subject: message['subject'], payload: Buffer.from(data, 'base64') } }
+  const storedAtMs = Date.parse(String(message['time']))
+  return {
+    kind: 'found',
+    message: {
+      seq,
+      subject: message['subject'],
+      payload: Buffer.from(data, 'base64'),
+      ...(Number.isNaN(storedAtMs) ? {} : { storedAtMs }),
+    },
+  }
 }
 
 const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>

@@ -16,14 +16,16 @@ export const checkNamed = (view: View, ref: string | undefined, lid: Lid): Resul
 }
 
 /**
- * The version that a blob names, for reading. What could tell a prober something (unknown version, version below the
- * minimum) is INVALID_CIPHERTEXT like a wrong tag; states are said openly, before any decryption is tried.
+ * The version that a blob names, for reading. A version that never was is INVALID_CIPHERTEXT like a wrong tag; the state
+ * of the key and of the version are said openly, to who may decrypt, before any decryption is tried.
  */
 export const findReadable = (resolved: Resolved, record: KeyRecord, version: number): Result<Usable> => {
   const usable = findUsable(resolved.view, resolved, record, { usage: 'ENCRYPT_DECRYPT', use: 'consume', version })
   if (!usable.ok && (usable.error.code === 'NOT_FOUND' || usable.error.code === 'INVALID_REQUEST'))
     return fail('INVALID_CIPHERTEXT', CIPHERTEXT_REFUSED)
-  return usable.ok && version < record.minDecryptionVersion ? fail('INVALID_CIPHERTEXT', CIPHERTEXT_REFUSED) : usable
+  return usable.ok && version < record.minDecryptionVersion
+    ? fail('KEY_NOT_USABLE', `version ${version} is below the minimum for decryption, ${record.minDecryptionVersion}`)
+    : usable
 }
 
 export const decrypt: Operation<'Decrypt'> = {

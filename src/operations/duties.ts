@@ -1,4 +1,6 @@
+import { destroyDue } from './destruction.ts'
 import type { Duty } from './duty.ts'
+import { rotateDue, warnOfBudget } from './rotationDue.ts'
 
 /** Everything the writer does of its own accord. */
-export const DUTIES: readonly Duty[] = []
+export const DUTIES: readonly Duty[] = [destroyDue, rotateDue, warnOfBudget]

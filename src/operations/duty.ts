@@ -10,9 +10,11 @@ export interface Duty {
   /** As operations are named; the records' action is `kms:<name>`. */
   readonly name: string
   /** What is due, most urgent first, by the name under which changes of it take turns (the LID of a key). Lazy. */
-  findDue(view: View, nowMs: number): Iterable<string>
-  /** What to do now, or nothing if it is no longer due. Refusing is for `findDue`: what is planned is tried and recorded. */
+  findDue(view: View, facts: Facts): Iterable<string>
+  /** What to do now, or nothing if it is no longer due or cannot be done yet; that leaves no record. */
   plan(subject: string, view: View, facts: Facts): PlanAs<object> | undefined
   /** The least time between two items, for work that is to be spread; at once if absent. */
-  paceMs?(view: View, nowMs: number): number
+  paceMs?(view: View, facts: Facts): number
+  /** What cannot be undone waits while the local clock and the storage's disagree by more than `clockSkewMsMax`. */
+  readonly needsTrueTime?: boolean
 }

@@ -1,5 +1,5 @@
 import { findEffectiveState, listAncestors } from '../../projections/hierarchy.ts'
-import type { KeyRecord } from '../../projections/keys.ts'
+import type { KeyRecord, KeyVersionRecord } from '../../projections/keys.ts'
 import { countEncrypted } from '../../projections/usage.ts'
 import type { View } from '../../projections/view.ts'
 import type { KeyBody } from '../../schemas/keys.ts'
@@ -10,13 +10,20 @@ import type { Facts } from './operation.ts'
 /** RFC 3339 in UTC, as every reply shows times. */
 export const toTimestamp = (ms: number): string => new Date(ms).toISOString()
 
-const toVersions = (view: View, record: KeyRecord, facts: Facts): KeyBody['key_versions'] =>
-  record.versions.map(({ version, createdAtMs, state }) => ({
-    version,
-    created_at: toTimestamp(createdAtMs),
-    state: state === 'enabled' && facts.isMissing(record.lid, version) ? ('material_missing' as const) : state,
-    ...(record.usage === 'ENCRYPT_DECRYPT' ? { encrypt_count: countEncrypted(view.usage, record.lid, version) } : {}),
-  }))
+/** The public metadata of one version. */
+export const toVersionBody = (
+  view: View,
+  record: KeyRecord,
+  { version, createdAtMs, state, backend, cause }: KeyVersionRecord,
+  facts: Facts,
+): KeyBody['key_versions'][number] => ({
+  version,
+  created_at: toTimestamp(createdAtMs),
+  state: state === 'enabled' && facts.isMissing(record.lid, version) ? 'material_missing' : state,
+  backend_id: backend,
+  ...(cause === undefined ? {} : { cause }),
+  ...(record.usage === 'ENCRYPT_DECRYPT' ? { encrypt_count: countEncrypted(view.usage, record.lid, version) } : {}),
+})
 
 /** The public metadata of a key in a view. Identity tags have no way into it: the fields are named one by one. */
 export const toKeyBody = (view: View, record: KeyRecord, facts: Facts): KeyBody => {
@@ -37,7 +44,7 @@ export const toKeyBody = (view: View, record: KeyRecord, facts: Facts): KeyBody 
     exportable: record.exportable,
     current_key_version: record.currentVersion,
     min_decryption_version: record.minDecryptionVersion,
-    key_versions: toVersions(view, record, facts),
+    key_versions: record.versions.map((version) => toVersionBody(view, record, version, facts)),
     rotation: toRotation(record),
     created_at: toTimestamp(record.createdAtMs),
     updated_at: toTimestamp(record.updatedAtMs),

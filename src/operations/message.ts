@@ -30,7 +30,7 @@ export const prepareMessage = (
   const usable = findUsable(view, resolved, record, { usage: 'ENCRYPT_DECRYPT', use: 'produce' })
   if (!usable.ok) return usable
   const { backend, material } = usable.value
-  const budget = guardBudget(view, material)
+  const budget = guardBudget(view, facts, material)
   if (!budget.ok) return budget
   const contextHash = facts.hashContext(context.value)
   return ok({

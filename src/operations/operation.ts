@@ -35,6 +35,8 @@ export interface Facts {
   readonly defaultBackend: string
   readonly hasBackend: (backend: string) => boolean
   readonly supports: (backend: string, spec: KeySpecName) => boolean
+  /** Messages that one version may encrypt. */
+  readonly messagesPerVersionMax: number
   readonly isMissing: (lid: Lid, version: number) => boolean
   readonly hashContext: (encoded: Uint8Array) => Uint8Array | undefined
   /** The claim on an idempotency slot that a state event must carry. */
@@ -86,6 +88,11 @@ export interface RecordedAs<B> {
   readonly secrets?: readonly Sensitive[]
   /** What to undo in the HSM if the ledger refused the record. */
   readonly compensation?: Instruction
+  /**
+   * A second step, done once this record is durable; the reply is then the second's. If it cannot be done now the first
+   * reply stands, and a duty finishes what was begun.
+   */
+  next?(view: View): PlanAs<B> | undefined
 }
 
 export type Recorded<N extends OperationName> = RecordedAs<Body<N>>

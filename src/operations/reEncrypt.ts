@@ -49,7 +49,7 @@ export const reEncrypt: Operation<'ReEncrypt'> = {
     if (source.value.backend !== destination.value.backend)
       return fail('INVALID_REQUEST', 'destination_key_id: the keys are on different HSM backends')
     const material = destination.value.material
-    const budget = guardBudget(view, material)
+    const budget = guardBudget(view, facts, material)
     if (!budget.ok) return budget
     const instruction: Instruction & { kind: 'reEncrypt' } = {
       kind: 'reEncrypt',

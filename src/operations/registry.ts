@@ -14,9 +14,19 @@ import type { Operation } from './operation.ts'
 import { reEncrypt } from './reEncrypt.ts'
 import { getKeyAncestors, getKeyDependents } from './relatives.ts'
 import { rotateKey } from './rotateKey.ts'
+import {
+  disableKeyRotation,
+  enableKeyRotation,
+  getKeyRotationHistory,
+  getKeyRotationPolicy,
+  getKeyRotationStatus,
+  setKeyRotationPolicy,
+  setMinDecryptionVersion,
+} from './rotationPolicy.ts'
 import { sign, verify } from './sign.ts'
 import { cancelKeyDeletion, disableKey, enableKey, reportKeyCompromise, scheduleKeyDeletion } from './transitions.ts'
 import { updateKey } from './updateKey.ts'
+import { destroyKeyVersion, getKeyVersion, listKeyVersions } from './versions.ts'
 
 /** Every operation, by contract name: one that is missing does not compile. */
 export const OPERATIONS: { readonly [N in OperationName]: Operation<N> } = {
@@ -42,6 +52,16 @@ export const OPERATIONS: { readonly [N in OperationName]: Operation<N> } = {
   UpdateAlias: updateAlias,
   Verify: verify,
   UpdateKey: updateKey,
+  ListKeyVersions: listKeyVersions,
+  GetKeyVersion: getKeyVersion,
+  DestroyKeyVersion: destroyKeyVersion,
+  SetMinDecryptionVersion: setMinDecryptionVersion,
+  EnableKeyRotation: enableKeyRotation,
+  DisableKeyRotation: disableKeyRotation,
+  GetKeyRotationStatus: getKeyRotationStatus,
+  GetKeyRotationHistory: getKeyRotationHistory,
+  GetKeyRotationPolicy: getKeyRotationPolicy,
+  SetKeyRotationPolicy: setKeyRotationPolicy,
   RotateKey: rotateKey,
   ReportKeyCompromise: reportKeyCompromise,
   ScheduleKeyDeletion: scheduleKeyDeletion,

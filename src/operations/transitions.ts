@@ -25,7 +25,7 @@ interface Moved {
 }
 
 /** A change of a key's own state: from where, to where, and what else must hold. */
-interface Move {
+interface Move<X extends object> {
   readonly from: readonly KeyStateName[]
   readonly next: KeyStateName
   /** As in "a key that is destroyed cannot be …". */
@@ -33,6 +33,8 @@ interface Move {
   /** What must hold of the keys around it, now and when the record enters the ledger. */
   checkAround?(): Result<readonly Guard[]>
   toEvent(data: Moved): EventBody
+  /** What the reply has besides the key. */
+  readonly more: X
 }
 
 const toReply: NonNullable<Operation<'EnableKey'>['replay']> = ({ lid, affected = 0 }, view, facts) => ({
@@ -41,11 +43,11 @@ const toReply: NonNullable<Operation<'EnableKey'>['replay']> = ({ lid, affected 
 })
 
 /** One event on the key itself, from which the effective state of everything below it follows (invariant 8). */
-const planMove = (
+const planMove = <X extends object>(
   input: { readonly if_revision?: number },
   resolved: Resolved,
-  move: Move,
-): Result<PlanAs<ReturnType<typeof toReply>>> => {
+  move: Move<X>,
+): Result<PlanAs<ReturnType<typeof toReply> & X>> => {
   const { view, facts } = resolved
   const record = takeKey(resolved)
   const revision = checkRevision(input, record)
@@ -59,7 +61,7 @@ const planMove = (
     planRecord([guardKey(view, record), ...around.value], () => ({
       event: move.toEvent({ lid: record.lid, affected, ...toClaim(facts) }),
       resources: [{ lid: record.lid }],
-      toReply: (folded) => toReply({ lid: record.lid, affected, ...NO_SLOT }, folded, facts),
+      toReply: (folded) => ({ ...toReply({ lid: record.lid, affected, ...NO_SLOT }, folded, facts), ...move.more }),
     })),
   )
 }
@@ -93,6 +95,7 @@ export const enableKey: Operation<'EnableKey'> = {
       verb: 'enabled',
       checkAround: () => checkParent(resolved, (state) => STATE_ALLOWS[state].parent),
       toEvent: (data) => ({ type: 'KeyEnabled', data }),
+      more: {},
     }),
 }
 
@@ -105,6 +108,7 @@ export const disableKey: Operation<'DisableKey'> = {
       next: 'disabled',
       verb: 'disabled',
       toEvent: (data) => ({ type: 'KeyDisabled', data }),
+      more: {},
     }),
 }
 
@@ -120,6 +124,7 @@ export const reportKeyCompromise: Operation<'ReportKeyCompromise'> = {
         type: 'KeyCompromised',
         data: { ...data, ...(input.reason === undefined ? {} : { reason: input.reason }) },
       }),
+      more: {},
     }),
 }
 
@@ -136,7 +141,7 @@ export const scheduleKeyDeletion: Operation<'ScheduleKeyDeletion'> = {
     const { lid } = takeKey(resolved)
     const cascade = input.cascade ?? false
     const deletion_at = facts.nowMs + input.grace_period_days * DAY_MS
-    const planned = planMove(input, resolved, {
+    return planMove(input, resolved, {
       from: ['enabled', 'disabled', 'compromised'],
       next: 'pending_deletion',
       verb: 'scheduled for deletion',
@@ -145,18 +150,7 @@ export const scheduleKeyDeletion: Operation<'ScheduleKeyDeletion'> = {
           ? fail('KEY_HAS_DEPENDENTS', 'living keys depend on this one: delete them first, or set cascade')
           : ok(cascade ? [] : [{ kind: 'childless', lid }]),
       toEvent: (data) => ({ type: 'KeyDeletionScheduled', data: { ...data, deletion_at, cascade } }),
-    })
-    if (!planned.ok) return planned
-    const { record } = planned.value
-    return ok({
-      ...planned.value,
-      record(output) {
-        const recorded = record(output)
-        return {
-          ...recorded,
-          toReply: (folded) => ({ ...recorded.toReply(folded), deletion_date: toTimestamp(deletion_at) }),
-        }
-      },
+      more: { deletion_date: toTimestamp(deletion_at) },
     })
   },
 }
@@ -173,6 +167,7 @@ export const cancelKeyDeletion: Operation<'CancelKeyDeletion'> = {
       // What an ancestor takes along goes with the ancestor: only cancelling that one brings it back.
       checkAround: () => checkParent(resolved, (state) => KEEPS_CHILDREN.includes(state)),
       toEvent: (data) => ({ type: 'KeyDeletionCancelled', data }),
+      more: {},
     })
   },
 }

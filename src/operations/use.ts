@@ -29,7 +29,7 @@ export const checkRevision = (input: { readonly if_revision?: number }, record: 
     : fail('REVISION_CONFLICT', `if_revision: the key is at revision ${record.revision}`)
 
 /** A version as an instruction names it. */
-const toMaterial = (record: KeyRecord, version: KeyVersionRecord): MaterialRef => ({
+export const toMaterial = (record: KeyRecord, version: KeyVersionRecord): MaterialRef => ({
   lid: record.lid,
   version: version.version,
   spec: record.spec,

@@ -38,6 +38,8 @@ export interface Settings {
   readonly sendContextSha256: boolean
   /** Whether the start-up comparison found that the HSM lacks this version's material. */
   readonly isMissing: (lid: Lid, version: number) => boolean
+  /** Messages that one version of a key may encrypt; never more than LIMITS has. */
+  readonly messagesPerVersionMax: number
   /** For tests; LIMITS otherwise. */
   readonly pdpTimeoutMs?: number
 }

@@ -63,18 +63,34 @@ const takeTurn = async (tools: Tools, duty: Duty, retries: Retries): Promise<num
   const { ledger, clock } = tools.ports
   const { role, overdue } = ledger.status()
   if (role !== 'writer' || overdue) return undefined
-  const nowMs = clock.now()
-  const paceMs = duty.paceMs?.(ledger.view(), nowMs)
-  const due = takeDue(duty.findDue(ledger.view(), nowMs), retries, {
+  if (duty.needsTrueTime && !(await isTimeTrue(tools, duty))) return undefined
+  const facts = toFacts(tools)
+  const { nowMs } = facts
+  const paceMs = duty.paceMs?.(ledger.view(), facts)
+  const due = takeDue(duty.findDue(ledger.view(), facts), retries, {
     nowMs,
     max: paceMs === undefined ? LIMITS.dutyItemsMax : 1,
   })
   if (due.length === 0) return undefined
+  let done = 0
   await doConcurrently(due, async (subject) => {
-    if (await doOne(tools, duty, subject)) retries.forget(subject)
-    else retries.postpone(subject, clock.now())
+    if (await doOne(tools, duty, subject)) {
+      done += 1
+      retries.forget(subject)
+    } else retries.postpone(subject, clock.now())
   })
-  return paceMs ?? 0
+  return done === 0 ? undefined : (paceMs ?? 0)
+}
+
+/** Whether the clock that decides is right, as far as the storage's own can tell; if not, or if it does not tell, nothing is done. */
+const isTimeTrue = async ({ ports }: Tools, duty: Duty): Promise<boolean> => {
+  const skewMs = await ports.ledger.measureClockSkew(AbortSignal.timeout(LIMITS.natsRequestTimeoutMs))
+  if (skewMs !== undefined && Math.abs(skewMs) <= LIMITS.clockSkewMsMax) return true
+  ports.telemetry.log('error', 'the clocks of service and storage disagree: what cannot be undone waits', {
+    duty: duty.name,
+    ...(skewMs === undefined ? {} : { ms: skewMs }),
+  })
+  return false
 }
 
 const takeDue = (
@@ -99,14 +115,14 @@ const doConcurrently = async (subjects: readonly string[], run: (subject: string
   await Promise.all(Array.from({ length: Math.min(LIMITS.dutyConcurrencyMax, subjects.length) }, work))
 }
 
-/** Whether the item is done, or is not due any more. */
+/** Whether the item was done. */
 const doOne = async (tools: Tools, duty: Duty, subject: string): Promise<boolean> => {
   const { ports, settings, lock, newId } = tools
   const leased = await lock.lease(subject)
   if (!leased.ok) return false
   using _turn = leased.value
   const plan = duty.plan(subject, ports.ledger.view(), toFacts(tools))
-  if (plan === undefined) return true
+  if (plan === undefined) return false
   // A backend that is away would only fill the ledger with failures.
   const backend = plan.instruction?.backend
   if (ports.hsm.status().some((status) => status.backend === backend && status.state === 'DOWN')) return false

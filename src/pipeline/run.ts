@@ -74,6 +74,7 @@ export const toFacts = (
   defaultBackend: settings.defaultBackend,
   hasBackend: (backend) => settings.backends.includes(backend),
   supports: (backend, spec) => ports.hsm.supports(backend, spec),
+  messagesPerVersionMax: settings.messagesPerVersionMax,
   isMissing: settings.isMissing,
   hashContext: (encoded) => ports.hashes.hashContext(encoded),
   ...(slot === undefined ? {} : { idempotency: { slot: slot.slot, body: slot.body } }),
@@ -205,9 +206,13 @@ export const perform = async (attempt: Recording, permitted: Permitted, plan: Pl
       instruction === undefined ? ok(undefined) : await attempt.ports.hsm.execute(instruction, attempt.signal)
     if (!output.ok) return await recordFailure(attempt, permitted, output.error)
     value = output.value
-    const outgoing = await release(attempt, { permitted, recorded: plan.record(value), guards })
+    const recorded = plan.record(value)
+    const outgoing = await release(attempt, { permitted, recorded, guards })
     if (!outgoing.ok) discard(instruction, value)
-    return outgoing
+    const next = outgoing.ok ? recorded.next?.(attempt.ports.ledger.view()) : undefined
+    if (next === undefined) return outgoing
+    const second = await perform(attempt, permitted, next)
+    return second.ok ? second : outgoing
   } catch (error) {
     discard(instruction, value)
     return recordFault(attempt, permitted, error)

@@ -80,6 +80,10 @@ const VOLATILE = new Set([
   'alias_name',
   'target_key_id',
   'deletion_date',
+  'next_at',
+  'rotated_at',
+  'next_rotation_date',
+  'last_rotated_at',
   'scheduled_deletion_at',
 ])
 
@@ -107,6 +111,8 @@ const nameIt = (subject: string) => clients.nats.createAlias({ alias_name: nameO
 /** What has to be done to the subject before. */
 const PREPARE: { readonly [N in OperationName]?: (key_id: string) => Promise<unknown> } = {
   EnableKey: (key_id) => clients.nats.disableKey({ key_id }),
+  DestroyKeyVersion: (key_id) => clients.nats.rotateKey({ key_id }),
+  GetKeyRotationHistory: (key_id) => clients.nats.rotateKey({ key_id }),
   CancelKeyDeletion: (key_id) => clients.nats.scheduleKeyDeletion({ key_id, grace_period_days: 7 }),
   UpdateAlias: nameIt,
   DeleteAlias: nameIt,
@@ -132,6 +138,16 @@ const REQUESTS: Requests = {
   UpdateAlias: ({ subject }) => ({ alias_name: nameOf(subject), target_key_id: id('other') }),
   DeleteAlias: ({ subject }) => ({ alias_name: nameOf(subject) }),
   ListAliases: () => ({ key_id: id('aes'), max_results: 2 }),
+  ListKeyVersions: ({ subject }) => ({ key_id: subject }),
+  GetKeyVersion: ({ subject }) => ({ key_id: subject, version: 1 }),
+  DestroyKeyVersion: ({ subject }) => ({ key_id: subject, version: 1 }),
+  SetMinDecryptionVersion: ({ subject }) => ({ key_id: subject, version: 1 }),
+  EnableKeyRotation: ({ subject }) => ({ key_id: subject }),
+  DisableKeyRotation: ({ subject }) => ({ key_id: subject }),
+  GetKeyRotationStatus: ({ subject }) => ({ key_id: subject }),
+  GetKeyRotationHistory: ({ subject }) => ({ key_id: subject }),
+  GetKeyRotationPolicy: ({ subject }) => ({ key_id: subject }),
+  SetKeyRotationPolicy: ({ subject }) => ({ key_id: subject, enabled: true, rotation_interval_days: 30 }),
   GetKeyDependents: () => ({ key_id: id('root'), recursive: true }),
   GetKeyAncestors: () => ({ key_id: id('leaf') }),
   GetPublicKey: () => ({ key_id: id('ECDSA_P256') }),

@@ -4,6 +4,7 @@ import type { Duty } from '../../../src/operations/duty.ts'
 import { planInstruction, planRecord } from '../../../src/operations/operation.ts'
 import { takeKey } from '../../../src/operations/use.ts'
 import { createPipelineStack, type PipelineStack } from '../../fixtures/pipelineStack.ts'
+import { live } from '../../fixtures/virtualTime.ts'
 
 /** Disables what is tagged `expired`; a key at a time, five seconds apart, if `isPaced`. */
 const expire = (isPaced = false): Duty => ({
@@ -29,20 +30,12 @@ const expire = (isPaced = false): Duty => ({
 const countDisabled = async (stack: PipelineStack): Promise<number> =>
   (await stack.succeed('ListKeys', { state: 'disabled' })).items.length
 
-/** Moves time on in small steps, so that what a task appends can settle in between. */
-const live = async (stack: PipelineStack, ms: number): Promise<void> => {
-  for (let passed = 0; passed < ms; passed += 500) {
-    await stack.time.advance(500)
-    for (let turn = 0; turn < 20; turn += 1) await new Promise((resolve) => setImmediate(resolve))
-  }
-}
-
 test('a duty does what is due, and records it as done by the service itself', async () => {
   await using stack = await createPipelineStack({}, [expire()])
   const due = await stack.createKey({ description: 'expired' })
   await stack.createKey()
   stack.pipeline.duties.start()
-  await live(stack, 1_000)
+  await live(stack.time, 1_000)
   expect(await countDisabled(stack)).toBe(1)
   const [event] = stack.ledger.stream.messages
     .flatMap(({ payload }) => [Buffer.from(payload).toString('latin1')])
@@ -56,9 +49,9 @@ test('a duty does what is due, and records it as done by the service itself', as
 test('what becomes due later is done at the next poll', async () => {
   await using stack = await createPipelineStack({}, [expire()])
   stack.pipeline.duties.start()
-  await live(stack, 1_000)
+  await live(stack.time, 1_000)
   await stack.createKey({ description: 'expired' })
-  await live(stack, LIMITS.dutyPollMs)
+  await live(stack.time, LIMITS.dutyPollMs)
   expect(await countDisabled(stack)).toBe(1)
   await stack.pipeline.duties.stop()
 })
@@ -67,9 +60,9 @@ test('a paced duty does one item at a time', async () => {
   await using stack = await createPipelineStack({}, [expire(true)])
   for (let n = 0; n < 4; n += 1) await stack.createKey({ description: 'expired' })
   stack.pipeline.duties.start()
-  await live(stack, 6_000)
+  await live(stack.time, 6_000)
   expect(await countDisabled(stack)).toBe(2)
-  await live(stack, 20_000)
+  await live(stack.time, 20_000)
   expect(await countDisabled(stack)).toBe(4)
   await stack.pipeline.duties.stop()
 })
@@ -77,10 +70,10 @@ test('a paced duty does one item at a time', async () => {
 test('nothing is done after stop, and no timer is left', async () => {
   await using stack = await createPipelineStack({}, [expire()])
   stack.pipeline.duties.start()
-  await live(stack, 1_000)
+  await live(stack.time, 1_000)
   await stack.pipeline.duties.stop()
   await stack.createKey({ description: 'expired' })
-  await live(stack, 2 * LIMITS.dutyPollMs)
+  await live(stack.time, 2 * LIMITS.dutyPollMs)
   expect(await countDisabled(stack)).toBe(0)
 })
 
@@ -91,7 +84,7 @@ test('nothing is done once this process writes the ledger no more', async () => 
   await stack.ledger.ended
   const calls = stack.ports.calls.length
   stack.pipeline.duties.start()
-  await live(stack, 1_000)
+  await live(stack.time, 1_000)
   expect(stack.ports.calls.slice(calls).filter((call) => call.startsWith('ledger'))).toEqual([])
   await stack.pipeline.duties.stop()
 })
@@ -113,9 +106,9 @@ test('what fails is tried again, ever more rarely, and each try is on record', a
   await using stack = await createPipelineStack({}, [failing])
   await stack.createKey()
   stack.pipeline.duties.start()
-  await live(stack, 4_000)
+  await live(stack.time, 4_000)
   expect(tries).toBe(1)
-  await live(stack, 120_000)
+  await live(stack.time, 120_000)
   expect(tries).toBeGreaterThanOrEqual(3)
   expect(tries).toBeLessThanOrEqual(6)
   const failed = stack.ledger.stream.messages.filter(({ payload }) =>

@@ -209,7 +209,7 @@ describe.each([
   })
 })
 
-const DESCRIBE_ALL = Array.from({ length: 9 }, () => 'pdp kms:DescribeKey')
+const DESCRIBE_ALL = Array.from({ length: 10 }, () => 'pdp kms:DescribeKey')
 
 /** Calls between authentication and reply, for every operation. */
 const SUCCESSES: { readonly [N in OperationName]: readonly string[] } = {
@@ -224,6 +224,21 @@ const SUCCESSES: { readonly [N in OperationName]: readonly string[] } = {
   ReportKeyCompromise: ['pdp kms:ReportKeyCompromise', 'ledger KeyCompromised success'],
   ScheduleKeyDeletion: ['pdp kms:ScheduleKeyDeletion', 'ledger KeyDeletionScheduled success'],
   CancelKeyDeletion: ['pdp kms:CancelKeyDeletion', 'ledger KeyDeletionCancelled success'],
+  ListKeyVersions: ['pdp kms:ListKeyVersions', 'ledger KeyDescribed success'],
+  GetKeyVersion: ['pdp kms:GetKeyVersion', 'ledger KeyDescribed success'],
+  DestroyKeyVersion: [
+    'pdp kms:DestroyKeyVersion',
+    'ledger KeyVersionDestructionStarted success',
+    'hsm destroyKey',
+    'ledger KeyVersionDestroyed success',
+  ],
+  SetMinDecryptionVersion: ['pdp kms:SetMinDecryptionVersion', 'ledger MinDecryptionVersionSet success'],
+  EnableKeyRotation: ['pdp kms:EnableKeyRotation', 'ledger RotationPolicySet success'],
+  DisableKeyRotation: ['pdp kms:DisableKeyRotation', 'ledger RotationPolicySet success'],
+  GetKeyRotationStatus: ['pdp kms:GetKeyRotationStatus', 'ledger KeyDescribed success'],
+  GetKeyRotationHistory: ['pdp kms:GetKeyRotationHistory', 'ledger KeyDescribed success'],
+  GetKeyRotationPolicy: ['pdp kms:GetKeyRotationPolicy', 'ledger KeyDescribed success'],
+  SetKeyRotationPolicy: ['pdp kms:SetKeyRotationPolicy', 'ledger RotationPolicySet success'],
   EnableKey: ['pdp kms:EnableKey', 'ledger KeyEnabled success'],
   Encrypt: ['pdp kms:Encrypt', 'hsm encrypt', 'ledger DataEncrypted success'],
   GenerateDataKey: ['pdp kms:GenerateDataKey', 'hsm generateDataKey', 'ledger DataKeyGenerated success'],
