@@ -54,7 +54,8 @@ const create = (state: KeysState, data: EventData<'KeyCreated'>, meta: EventMeta
     usage: data.usage,
     origin: 'KMS',
     description: data.description,
-    userTags: data.user_tags,
+    // The first versions recorded tags as they were sent.
+    userTags: data.user_tags.map(({ key, value }) => ({ key: key.normalize('NFC'), value: value.normalize('NFC') })),
     identityTags: data.identity_tags,
     ...(data.parent === undefined ? {} : { parent: data.parent as Lid }),
     exportable: data.exportable,

@@ -3,6 +3,7 @@ import * as aliases from './operations/aliases.ts'
 import * as data from './operations/data.ts'
 import * as keys from './operations/keys.ts'
 import * as lifecycle from './operations/lifecycle.ts'
+import * as tags from './operations/tags.ts'
 import * as versions from './operations/versions.ts'
 
 /** Every contract, by operation name. What is not here cannot be asked. */
@@ -11,6 +12,7 @@ export const CONTRACTS = {
   ...lifecycle,
   ...versions,
   ...aliases,
+  ...tags,
   ...data,
 } as const
 

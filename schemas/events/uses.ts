@@ -24,6 +24,7 @@ export const USE_EVENTS = {
   AncestorsListed: usage(Fields({ lid: Lid, items: count })),
   /** `lid`: the key whose names were asked for, if only those were. */
   AliasesListed: usage(Fields({ lid: Type.Optional(Lid), items: count })),
+  TagsListed: usage(Fields({ lid: Lid, items: count })),
   PublicKeyRead: usage(one),
   LedgerHeadRead: usage(none),
   /** `lid`: the key that the first request changed, if it was about one. */

@@ -2,9 +2,13 @@ import Type from 'typebox'
 import { contract, Empty, Reply } from '../contract.ts'
 import { KEY_SPECS, Key, KeySpec, KeyState, KeyUsage, SigningAlgorithm } from '../keys.ts'
 import { LIMITS } from '../limits.ts'
-import { AttributeSet, BackendId, Bytes, Fields, KeyId, Lid, Page, Revision, Tags, Text } from '../primitives.ts'
+import { AttributeSet, BackendId, Bytes, Fields, KeyId, Lid, Page, Revision, Tag, Tags, Text } from '../primitives.ts'
 
 const one = { key_id: KeyId }
+const TagFilter = Type.Array(Tag, {
+  maxItems: LIMITS.tagsMax,
+  description: 'User tags that a key must have, all of them',
+})
 
 export const CreateKey = contract({
   name: 'CreateKey',
@@ -59,6 +63,7 @@ export const ListKeys = contract({
     state: Type.Optional(KeyState),
     spec: Type.Optional(KeySpec),
     parent: Type.Optional(KeyId),
+    tags: Type.Optional(TagFilter),
     ...Page,
   }),
   reply: Reply({ items: Type.Array(Key), next_cursor: Type.Optional(Type.String()) }),

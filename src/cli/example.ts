@@ -37,6 +37,8 @@ const toParts = (flag: Flag, value: unknown): readonly string[] => {
       return [toBytesPart(flag, value)]
     case 'boolean':
       return value === true ? [`--${flag.name}`] : []
+    case 'texts':
+      return (Array.isArray(value) ? value : []).map((item) => `--${flag.name} ${quote(String(item))}`)
     case 'pairs':
       return toPairs(value).map((pair) => `--${flag.name} ${quote(pair)}`)
     case 'tags':

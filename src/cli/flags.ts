@@ -1,14 +1,15 @@
 import { type Contract, toKebab } from '../../schemas/contract.ts'
 import { BYTES_MARK } from '../../schemas/primitives.ts'
 import { findByteFields, isRecord } from '../core/byteFields.ts'
+import { toListForm } from '../core/query.ts'
 import { must } from '../core/result.ts'
 import { toFieldSchemas } from '../core/route.ts'
 
 /**
- * How a field is written on a command line. `pairs` is a repeated `key=value`, `tags` the same for a list of
- * `{key, value}`, `attributes` the same or one JSON object; `bytes` has three spellings: text, a file, base64.
+ * How a field is written on a command line. `texts` is a repeated text, `pairs` a repeated `key=value`, `tags` the same
+ * for a list of `{key, value}`, `attributes` the same or one JSON object; `bytes` has three spellings: text, a file, base64.
  */
-export type FlagKind = 'text' | 'integer' | 'boolean' | 'choice' | 'bytes' | 'pairs' | 'tags' | 'attributes'
+export type FlagKind = 'text' | 'texts' | 'integer' | 'boolean' | 'choice' | 'bytes' | 'pairs' | 'tags' | 'attributes'
 
 /** One field of a request as the command line takes it. */
 export interface Flag {
@@ -65,16 +66,13 @@ const findKind = (schema: unknown): FlagKind | undefined => {
     case 'boolean':
       return 'boolean'
     case 'array':
-      return isTag(schema['items']) ? 'tags' : undefined
+      return toListForm(schema)
     case 'object':
       return isRecord(schema['additionalProperties']) ? 'pairs' : 'attributes'
     default:
       return undefined
   }
 }
-
-const isTag = (schema: unknown): boolean =>
-  isRecord(schema) && isRecord(schema['properties']) && Object.keys(schema['properties']).join() === 'key,value'
 
 const describe = (kind: FlagKind, schema: Readonly<Record<string, unknown>>): string => {
   const given = typeof schema['description'] === 'string' ? schema['description'] : ''
@@ -94,6 +92,7 @@ const toRule = (kind: FlagKind, schema: Readonly<Record<string, unknown>>): stri
       return `at most ${schema[BYTES_MARK]} bytes`
     case 'pairs':
     case 'tags':
+    case 'texts':
       return 'repeat for more'
     case 'attributes':
       return 'repeat for more, or one JSON object'

@@ -102,6 +102,7 @@ const toNames = ({ field, name, kind }: Flag): string => {
 
 const VALUES = {
   text: ' text',
+  texts: ' text',
   integer: ' number',
   boolean: '',
   choice: ' name',

@@ -90,6 +90,7 @@ const readInteger = (flag: Flag, text: string): Result<number, FlagFault> => {
 }
 
 const readList = (flag: Flag, texts: readonly string[]): Result<unknown, FlagFault> => {
+  if (flag.kind === 'texts') return ok([...texts])
   const [first] = texts
   if (flag.kind === 'attributes' && first?.startsWith('{')) {
     if (texts.length > 1) return usage(`--${flag.name} takes one JSON object, or key=value pairs, not both`)

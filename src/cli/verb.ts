@@ -55,6 +55,8 @@ const toOptions = (flag: Flag): readonly Option[] => {
       return [new Option(`--${name}`, description)]
     case 'choice':
       return [new Option(`--${name} <name>`, description).choices(flag.choices)]
+    case 'texts':
+      return [new Option(`--${name} <text>`, description).argParser(collect)]
     case 'pairs':
     case 'tags':
     case 'attributes':

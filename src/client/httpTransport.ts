@@ -1,7 +1,8 @@
 import type { Route } from '../../schemas/contract.ts'
 import { CONTRACTS, type OperationName, toContract } from '../../schemas/registry.ts'
 import { findByteFields } from '../core/byteFields.ts'
-import { fillPath, findPathFields, isBodiless } from '../core/route.ts'
+import { writeQuery } from '../core/query.ts'
+import { fillPath, findPathFields, isBodiless, toFieldSchemas } from '../core/route.ts'
 import { decodeBody, encodeBody, MEDIA_TYPES } from '../core/wire.ts'
 import type { Call, ClientTransport } from './clientTransport.ts'
 import { KmsError, malformedReply, toKmsError, unreachable } from './kmsError.ts'
@@ -64,8 +65,8 @@ const toHttpRequest = (base: string, call: Call): { readonly url: string; readon
   }
   const { method } = route
   if (isBodiless(method)) {
-    const query = Object.entries(rest).map(([name, value]) => `${name}=${encodeURIComponent(String(value))}`)
-    const url = `${base}${path}${query.length > 0 ? `?${query.join('&')}` : ''}`
+    const query = writeQuery(rest, toFieldSchemas(toContract(call.operation)))
+    const url = `${base}${path}${query === '' ? '' : `?${query}`}`
     return { url, init: { method, headers, signal: call.signal } }
   }
   const byteFields = findByteFields(CONTRACTS[call.operation].request)

@@ -1,7 +1,8 @@
 import { COMMON_CODES, type Contract, toKebab, toSubject } from '../../schemas/contract.ts'
 import { OPERATION_NAMES, toContract } from '../../schemas/registry.ts'
 import { isRecord } from '../core/byteFields.ts'
-import { isBodiless, REST_PREFIX, toFieldName } from '../core/route.ts'
+import { writeQuery } from '../core/query.ts'
+import { findPathFields, isBodiless, REST_PREFIX, toFieldName, toFieldSchemas } from '../core/route.ts'
 import { type JsonSchema, toJsonExample, toJsonSchema } from './jsonSchema.ts'
 import { toPage, toTable } from './markdown.ts'
 import { fieldOf, fieldsOf, requiredOf } from './openapi.ts'
@@ -76,17 +77,22 @@ const toRange = ({ minimum, maximum }: JsonSchema): string => {
 /** A call that can be copied once the names in angle brackets are filled in. */
 const toCurl = (contract: Contract): string => {
   const [route] = contract.routes
-  const example = toJsonExample(contract.example.request)
+  const rest = withoutPathFields(contract, toJsonExample(contract.example.request))
   const path = `${REST_PREFIX}${route.path.replace(/:([a-z_]+)/g, (_match, part: string) => `<${toFieldName(part)}>`)}`
-  const url = `"$KMS_URL${path}${isBodiless(route.method) ? toQuery(example) : ''}"`
+  const url = `"$KMS_URL${path}${isBodiless(route.method) ? toQuery(contract, rest) : ''}"`
   const lines = [`curl -sS -X ${route.method} ${url}`, '-H "Authorization: Bearer $KMS_TOKEN"']
   if (!isBodiless(route.method)) {
-    lines.push("-H 'Content-Type: application/json'", `-d '${JSON.stringify(example)}'`)
+    lines.push("-H 'Content-Type: application/json'", `-d '${JSON.stringify(rest)}'`)
   }
   return lines.join(' \\\n  ')
 }
 
-const toQuery = (example: Readonly<Record<string, unknown>>): string => {
-  const pairs = Object.entries(example).map(([name, value]) => `${name}=${encodeURIComponent(String(value))}`)
-  return pairs.length === 0 ? '' : `?${pairs.join('&')}`
+const withoutPathFields = ({ routes: [route] }: Contract, example: Readonly<Record<string, unknown>>) => {
+  const inPath = findPathFields(route.path)
+  return Object.fromEntries(Object.entries(example).filter(([name]) => !inPath.includes(name)))
+}
+
+const toQuery = (contract: Contract, example: Readonly<Record<string, unknown>>): string => {
+  const query = writeQuery(example, toFieldSchemas(contract))
+  return query === '' ? '' : `?${query}`
 }

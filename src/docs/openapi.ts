@@ -3,6 +3,7 @@ import { ERRORS, type ErrorCode } from '../../schemas/errors.ts'
 import { LIMITS } from '../../schemas/limits.ts'
 import { OPERATION_NAMES, toContract } from '../../schemas/registry.ts'
 import { isRecord } from '../core/byteFields.ts'
+import { toListForm, toTagPrefix } from '../core/query.ts'
 import { findPathFields, isBodiless, REST_PREFIX, toFieldName } from '../core/route.ts'
 import { MEDIA_TYPES } from '../core/wire.ts'
 import { type JsonSchema, toJsonExample, toJsonSchema } from './jsonSchema.ts'
@@ -114,12 +115,7 @@ const toOperation = (contract: Contract, route: Route, index: number): JsonSchem
   const inQuery = isBodiless(route.method) ? fieldsOf(request).filter((name) => !pathFields.includes(name)) : []
   const parameters = [
     ...pathFields.map((name) => ({ name, in: 'path', required: true, schema: fieldOf(request, name) })),
-    ...inQuery.map((name) => ({
-      name,
-      in: 'query',
-      required: requiredOf(request).includes(name),
-      schema: fieldOf(request, name),
-    })),
+    ...inQuery.map((name) => toQueryParameter(request, name)),
     { $ref: '#/components/parameters/RequestId' },
     ...(contract.idempotent ? [{ $ref: '#/components/parameters/IdempotencyKey' }] : []),
   ]
@@ -131,6 +127,17 @@ const toOperation = (contract: Contract, route: Route, index: number): JsonSchem
     ...(isBodiless(route.method) ? {} : { requestBody: toRequestBody(contract, request, pathFields) }),
     responses: { [route.status]: toReply(contract), ...toErrorResponses(contract) },
   }
+}
+
+/** A list of strings repeats its name; OpenAPI has no word for `tag.<key>=<value>`, so that is told to people. */
+const toQueryParameter = (request: JsonSchema, name: string): JsonSchema => {
+  const schema = fieldOf(request, name)
+  const required = requiredOf(request).includes(name)
+  const form = toListForm(schema)
+  if (form === undefined) return { name, in: 'query', required, schema }
+  if (form === 'texts') return { name, in: 'query', required, style: 'form', explode: true, schema }
+  const description = `${schema['description'] ?? 'Tags'}. <key> stands for the key of a tag; repeat for more`
+  return { name: `${toTagPrefix(name)}<key>`, in: 'query', required, description, schema: { type: 'string' } }
 }
 
 const toRequestBody = (contract: Contract, request: JsonSchema, pathFields: readonly string[]): JsonSchema => {

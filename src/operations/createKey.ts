@@ -4,24 +4,14 @@ import type { View } from '../../projections/view.ts'
 import { LIMITS } from '../../schemas/limits.ts'
 import type { Request } from '../../schemas/registry.ts'
 import type { Instruction } from '../core/instruction.ts'
-import { deriveIdentity, type Identity, isReservedName } from '../core/lid.ts'
+import { deriveIdentity, type Identity } from '../core/lid.ts'
 import { SPECS, STATE_ALLOWS } from '../core/lifecycle.ts'
 import { fail, ok, type Result } from '../core/result.ts'
 import { toFoldedKeyBody } from './keyBody.ts'
 import { type Facts, guardKey, type Operation, planInstruction, toClaim } from './operation.ts'
+import { normalizeTags, parseTags } from './tags.ts'
 
 type Input = Request<'CreateKey'>
-type Tags = NonNullable<Input['tags']>
-
-const checkTags = (tags: Tags, identity: Identity): Result<true> => {
-  const names = tags.map(({ key }) => key.normalize('NFC'))
-  if (new Set(names).size !== names.length) return fail('INVALID_REQUEST', 'tags must have different keys')
-  if (names.some(isReservedName)) return fail('INVALID_REQUEST', 'tag keys beginning with kms. or _kms are reserved')
-  const taken = new Set(Object.keys(identity.identityTags).map((name) => name.normalize('NFC')))
-  return names.some((name) => taken.has(name))
-    ? fail('IMMUTABLE_TAG', 'a tag has the key of an identity attribute')
-    : ok(true)
-}
 
 const checkParent = (view: View, parent: KeyRecord | undefined): Result<true> => {
   if (parent === undefined) return ok(true)
@@ -52,7 +42,7 @@ export const createKey: Operation<'CreateKey'> = {
       key_spec: input.key_spec,
       key_usage: SPECS[input.key_spec].usage,
       identity_tags: identity.value.attributes,
-      user_tags: Object.fromEntries((input.tags ?? []).map(({ key, value }) => [key, value])),
+      user_tags: Object.fromEntries(normalizeTags(input.tags ?? []).map(({ key, value }) => [key, value])),
       has_parent: input.parent_key_id !== undefined,
     }
     const child = { kind: 'service', action: 'kms:CreateKey', requested } as const
@@ -65,7 +55,7 @@ export const createKey: Operation<'CreateKey'> = {
     const identity = deriveIdentity(input.attributes ?? {}, facts.uniqueId)
     if (!identity.ok) return identity
     const { lid, identityTags } = identity.value
-    const tags = checkTags(input.tags ?? [], identity.value)
+    const tags = parseTags(input.tags ?? [], identityTags)
     if (!tags.ok) return tags
     const placed = checkParent(view, parent)
     if (!placed.ok) return placed
@@ -91,7 +81,7 @@ export const createKey: Operation<'CreateKey'> = {
             spec,
             usage: SPECS[spec].usage,
             description: input.description ?? '',
-            user_tags: input.tags ?? [],
+            user_tags: tags.value,
             identity_tags: identityTags,
             canonicalization_version: 1,
             ...(parent === undefined ? {} : { parent: parent.lid }),

@@ -1,14 +1,15 @@
 import { findEffectiveState } from '../../projections/hierarchy.ts'
 import type { View } from '../../projections/view.ts'
 import type { Request } from '../../schemas/registry.ts'
-import { must, ok } from '../core/result.ts'
+import { fail, must, ok } from '../core/result.ts'
 import { parseCursor, toKeyPlace } from './cursor.ts'
 import { toKeyBody } from './keyBody.ts'
 import type { Candidate, Operation, Target } from './operation.ts'
 import { planRecord } from './operation.ts'
+import { hasTags, normalizeTags, type Tags } from './tags.ts'
 
 function* walkKeys(
-  input: Request<'ListKeys'>,
+  { tags, ...input }: Request<'ListKeys'> & { readonly tags: Tags },
   parent: string | undefined,
   view: View,
   from: number,
@@ -19,6 +20,7 @@ function* walkKeys(
     const isWanted =
       (input.spec === undefined || record.spec === input.spec) &&
       (parent === undefined || record.parent === parent) &&
+      hasTags(record, tags) &&
       // `state` filters by what a caller would meet: the effective state.
       (input.state === undefined || findEffectiveState(view.keys, record).state === input.state)
     yield { record, place: toKeyPlace(ordinal), isFiltered: !isWanted }
@@ -27,6 +29,8 @@ function* walkKeys(
 
 export const listKeys: Operation<'ListKeys'> = {
   targets(input, _facts) {
+    const tagKeys = normalizeTags(input.tags ?? []).map(({ key }) => key)
+    if (new Set(tagKeys).size < tagKeys.length) return fail('INVALID_REQUEST', 'tags must have different keys')
     const service: Target = { kind: 'service', action: 'kms:ListKeys' }
     return ok(
       input.parent === undefined
@@ -36,7 +40,8 @@ export const listKeys: Operation<'ListKeys'> = {
   },
   candidates(input, [parent], view) {
     const from = parseCursor(input.cursor)
-    return from.ok ? ok(walkKeys(input, parent?.lid, view, from.value)) : from
+    const tags = normalizeTags(input.tags ?? [])
+    return from.ok ? ok(walkKeys({ ...input, tags }, parent?.lid, view, from.value)) : from
   },
   plan(_input, { view, facts, page }) {
     must(page !== undefined, 'a list is planned with its page')

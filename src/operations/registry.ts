@@ -24,6 +24,7 @@ import {
   setMinDecryptionVersion,
 } from './rotationPolicy.ts'
 import { sign, verify } from './sign.ts'
+import { listResourceTags, tagResource, untagResource } from './tagResource.ts'
 import { cancelKeyDeletion, disableKey, enableKey, reportKeyCompromise, scheduleKeyDeletion } from './transitions.ts'
 import { updateKey } from './updateKey.ts'
 import { destroyKeyVersion, getKeyVersion, listKeyVersions } from './versions.ts'
@@ -47,8 +48,11 @@ export const OPERATIONS: { readonly [N in OperationName]: Operation<N> } = {
   GetPublicKey: getPublicKey,
   ListAliases: listAliases,
   ListKeys: listKeys,
+  ListResourceTags: listResourceTags,
   ReEncrypt: reEncrypt,
   Sign: sign,
+  TagResource: tagResource,
+  UntagResource: untagResource,
   UpdateAlias: updateAlias,
   Verify: verify,
   UpdateKey: updateKey,

@@ -1,7 +1,7 @@
-import { fail, ok } from '../core/result.ts'
+import { ok } from '../core/result.ts'
 import { toFoldedKeyBody } from './keyBody.ts'
 import { guardKey, type Operation, planRecord, toClaim } from './operation.ts'
-import { checkRevision, takeKey } from './use.ts'
+import { checkChangeable, takeKey } from './use.ts'
 
 export const updateKey: Operation<'UpdateKey'> = {
   replay: ({ lid }, view, facts) => ({ key: toFoldedKeyBody(view, lid, facts) }),
@@ -9,9 +9,8 @@ export const updateKey: Operation<'UpdateKey'> = {
   plan(input, resolved) {
     const { view, facts } = resolved
     const record = takeKey(resolved)
-    const revision = checkRevision(input, record)
-    if (!revision.ok) return revision
-    if (record.state === 'destroyed') return fail('INVALID_STATE_TRANSITION', 'a key that is destroyed stays as it is')
+    const changeable = checkChangeable(input, record)
+    if (!changeable.ok) return changeable
     const { lid } = record
     return ok(
       planRecord([guardKey(view, record)], () => ({

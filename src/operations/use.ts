@@ -28,6 +28,12 @@ export const checkRevision = (input: { readonly if_revision?: number }, record: 
     ? ok(true)
     : fail('REVISION_CONFLICT', `if_revision: the key is at revision ${record.revision}`)
 
+/** Whether the metadata of a key may change: not once it is destroyed, nor if it has moved on since `if_revision`. */
+export const checkChangeable = (input: { readonly if_revision?: number }, record: KeyRecord): Result<true> =>
+  record.state === 'destroyed'
+    ? fail('INVALID_STATE_TRANSITION', 'a key that is destroyed stays as it is')
+    : checkRevision(input, record)
+
 /** A version as an instruction names it. */
 export const toMaterial = (record: KeyRecord, version: KeyVersionRecord): MaterialRef => ({
   lid: record.lid,

@@ -1,4 +1,5 @@
 import { isRecord } from '../core/byteFields.ts'
+import { toListForm, toTagPrefix } from '../core/query.ts'
 import { fail, ok, type Result } from '../core/result.ts'
 
 /** The schemas of a request's fields, by name. */
@@ -30,23 +31,77 @@ export const readTextField = (schemas: FieldSchemas, name: string, text: string)
   }
 }
 
-/** Strictly reads a query string: no duplicates, no name without a value, well-formed percent-encoding, `+` is a space. */
+/**
+ * Strictly reads a query string: no name without a value, well-formed percent-encoding, `+` is a space, and nothing twice
+ * but the items of a list. Lists are written as `writeQuery` writes them.
+ */
 export const readQuery = (query: string, schemas: FieldSchemas): Result<Record<string, unknown>> => {
   const fields: Record<string, unknown> = Object.create(null)
-  if (query === '') return ok(fields)
-  for (const pair of query.split('&')) {
+  const lists = findLists(schemas)
+  for (const pair of query === '' ? [] : query.split('&')) {
     const equals = pair.indexOf('=')
     const name = equals > 0 ? decodeText(pair.slice(0, equals)) : undefined
     const text = decodeText(pair.slice(equals + 1))
-    if (name === undefined || text === undefined) {
+    if (name === undefined || text === undefined)
       return fail('INVALID_REQUEST', 'the query must be percent-encoded name=value pairs')
-    }
-    if (name in fields) return fail('INVALID_REQUEST', 'a query parameter must not occur twice')
-    const value = readTextField(schemas, name, text)
-    if (!value.ok) return value
-    fields[name] = value.value
+    const list = lists.find((one) => one.takes(name))
+    const added = list === undefined ? addField(fields, { name, text, schemas }) : list.add(fields, name, text)
+    if (!added.ok) return added
   }
   return ok(fields)
+}
+
+const TWICE = fail('INVALID_REQUEST', 'a query parameter must not occur twice')
+
+const addField = (
+  fields: Record<string, unknown>,
+  { name, text, schemas }: { readonly name: string; readonly text: string; readonly schemas: FieldSchemas },
+): Result<unknown> => {
+  if (name in fields) return TWICE
+  const value = readTextField(schemas, name, text)
+  if (value.ok) fields[name] = value.value
+  return value
+}
+
+/** A field that one query parameter adds one item to. */
+interface ListField {
+  readonly takes: (name: string) => boolean
+  readonly add: (fields: Record<string, unknown>, name: string, text: string) => Result<unknown>
+}
+
+const findLists = (schemas: FieldSchemas): readonly ListField[] =>
+  Object.entries(schemas).flatMap(([field, schema]): readonly ListField[] => {
+    const form = toListForm(schema)
+    if (form === 'texts') return [toTextsField(field)]
+    return form === 'tags' ? [toTagsField(field)] : []
+  })
+
+const toTextsField = (field: string): ListField => ({
+  takes: (name) => name === field,
+  add: (fields, _name, text) => addItem(fields, field, text),
+})
+
+const toTagsField = (field: string): ListField => {
+  const prefix = toTagPrefix(field)
+  return {
+    takes: (name) => name.startsWith(prefix),
+    add: (fields, name, value) => {
+      const key = name.slice(prefix.length)
+      const tags = listOf(fields, field)
+      if (tags.some((tag) => isRecord(tag) && tag['key'] === key)) return TWICE
+      return addItem(fields, field, { key, value })
+    },
+  }
+}
+
+const addItem = (fields: Record<string, unknown>, field: string, item: unknown): Result<unknown> => {
+  fields[field] = [...listOf(fields, field), item]
+  return ok(item)
+}
+
+const listOf = (fields: Record<string, unknown>, field: string): readonly unknown[] => {
+  const list = fields[field]
+  return Array.isArray(list) ? list : []
 }
 
 const decodeText = (text: string): string | undefined => {

@@ -34,7 +34,11 @@ const id = (name: string): string => {
 beforeAll(async () => {
   stack = await startStack()
   clients = await openClients(stack)
-  await create('aes', { key_spec: 'AES_256', tags: [{ key: 'team', value: 'blue' }], attributes: { tenant: 'acme' } })
+  await create('aes', {
+    key_spec: 'AES_256',
+    tags: [{ key: 'team & co', value: 'blue=1' }],
+    attributes: { tenant: 'acme' },
+  })
   await create('other', { key_spec: 'AES_256' })
   const root = await create('root', { key_spec: 'AES_256' })
   const middle = await create('middle', { key_spec: 'AES_256', parent_key_id: root })
@@ -126,7 +130,7 @@ const REQUESTS: Requests = {
     attributes: { region: 'eu' },
   }),
   DescribeKey: () => ({ key_id: id('aes') }),
-  ListKeys: () => ({ spec: 'ED25519', max_results: 5 }),
+  ListKeys: () => ({ tags: [{ key: 'team & co', value: 'blue=1' }], max_results: 5 }),
   DisableKey: ({ subject }) => ({ key_id: subject }),
   EnableKey: ({ subject }) => ({ key_id: subject }),
   UpdateKey: ({ subject }) => ({ key_id: subject, description: 'changed' }),
@@ -134,6 +138,9 @@ const REQUESTS: Requests = {
   ReportKeyCompromise: ({ subject }) => ({ key_id: subject }),
   ScheduleKeyDeletion: ({ subject }) => ({ key_id: subject, grace_period_days: 7 }),
   CancelKeyDeletion: ({ subject }) => ({ key_id: subject }),
+  TagResource: ({ subject }) => ({ key_id: subject, tags: [{ key: 'a=&b', value: 'ü/?' }] }),
+  UntagResource: ({ subject }) => ({ key_id: subject, tag_keys: ['a=&b', 'c'], if_revision: 1 }),
+  ListResourceTags: () => ({ key_id: id('aes') }),
   CreateAlias: ({ subject }) => ({ alias_name: nameOf(subject), target_key_id: subject }),
   UpdateAlias: ({ subject }) => ({ alias_name: nameOf(subject), target_key_id: id('other') }),
   DeleteAlias: ({ subject }) => ({ alias_name: nameOf(subject) }),

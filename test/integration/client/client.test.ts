@@ -78,6 +78,11 @@ describe.each(['nats', 'http'] as const)('over %s', (kind) => {
   test('fields of path, query and body all arrive', async () => {
     await clientOf(kind).getKeyDependents({ key_id: 'alias/a/b', recursive: false, max_results: 3 })
     expect(scripted.seen.at(-1)?.body).toEqual({ key_id: 'alias/a/b', recursive: false, max_results: 3 })
+    await clientOf(kind).untagResource({ key_id: LID, tag_keys: ['a&b', 'c=d'], if_revision: 2 })
+    expect(scripted.seen.at(-1)?.body).toEqual({ key_id: LID, tag_keys: ['a&b', 'c=d'], if_revision: 2 })
+    const tags = [{ key: 'team & co', value: 'ü' }]
+    await clientOf(kind).listKeys({ tags, max_results: 1 })
+    expect(scripted.seen.at(-1)?.body).toEqual({ tags, max_results: 1 })
     await clientOf(kind).decrypt({ ciphertext_blob: new Uint8Array(2) })
     expect(scripted.seen.at(-1)?.body).toEqual({ ciphertext_blob: Buffer.alloc(2) })
   })

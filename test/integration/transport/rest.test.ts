@@ -5,7 +5,7 @@ import { LIMITS } from '../../../schemas/limits.ts'
 import { CONTRACTS, OPERATION_NAMES } from '../../../schemas/registry.ts'
 import { encodeMsgpack } from '../../../src/core/encodeMsgpack.ts'
 import type { Incoming, Outgoing } from '../../../src/core/request.ts'
-import { fillPath } from '../../../src/core/route.ts'
+import { fillPath, findPathFields } from '../../../src/core/route.ts'
 import { decodeStrictMsgpack } from '../../../src/core/strictMsgpack.ts'
 import { createValidate } from '../../../src/pipeline/validate.ts'
 import { createMalformedRequests } from '../../fixtures/malformed.ts'
@@ -20,16 +20,20 @@ const byPipelineRules = async (incoming: Incoming, body: Record<string, unknown>
   return validated.ok ? undefined : { ok: false, requestId: 'r', error: validated.error }
 }
 
+/** What stands in a path where an alias may not. */
+const FIELDS: Readonly<Record<string, unknown>> = { version: 1 }
+
 describe('routes', () => {
   test.each(OPERATION_NAMES.flatMap((name) => CONTRACTS[name].routes.map((route) => ({ name, ...route }))))(
     '$method $path reaches $name and answers $status',
     async ({ name, method, path, status }) => {
       const { ask, seen } = await start()
-      const url = fillPath({ method, path, status }, { key_id: 'alias/a/b' })
+      const fields = Object.fromEntries(findPathFields(path).map((field) => [field, FIELDS[field] ?? 'alias/a/b']))
+      const url = fillPath({ method, path, status }, fields)
       const answer = await ask(url ?? '', { method })
       expect(answer.status).toBe(status)
       expect(seen[0]?.incoming).toMatchObject({ operation: name, transport: 'rest' })
-      expect(seen[0]?.body).toEqual(path.includes(':id') ? { key_id: 'alias/a/b' } : {})
+      expect(seen[0]?.body).toEqual(fields)
     },
   )
 
@@ -44,7 +48,7 @@ describe('routes', () => {
     const unknown = await ask('/v1/nothing', { method: 'POST', body: '{}' })
     expect([unknown.status, await unknown.json()]).toMatchObject([404, { error: { code: 'NOT_FOUND' } }])
     for (const method of ['POST', 'PUT', 'DELETE', 'HEAD', 'OPTIONS', 'PATCH']) {
-      const answer = await ask(`/v1/keys/${LID}`, { method })
+      const answer = await ask('/v1/ledger/head', { method })
       expect([method, answer.status, answer.headers.get('allow')]).toEqual([method, 405, 'GET'])
     }
     expect(seen).toEqual([])

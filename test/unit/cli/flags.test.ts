@@ -108,6 +108,11 @@ describe('reading flags', () => {
     ])
   })
 
+  test('texts are a list, in the order they were typed', async () => {
+    const made = await read('UntagResource', { key_id: text('k'), tag_keys: list('b', 'a=1', '{') })
+    expect(made.ok && made.value['tag_keys']).toEqual(['b', 'a=1', '{'])
+  })
+
   test.each<[string, Parameters<typeof read>[0], Record<string, Typed>, string]>([
     ['a key that is not given', 'DescribeKey', {}, 'a key is missing'],
     ['bytes that are not given', 'Encrypt', { key_id: text('k') }, '--plaintext-file'],
@@ -145,6 +150,7 @@ describe('examples', () => {
       'chatelaine verify "$KEY" --message hello --signature-file signature.bin',
     )
     expect(toExampleLine(toContract('ReEncrypt'))).toContain('--destination-key-id "$DESTINATION_KEY"')
+    expect(toExampleLine(toContract('UntagResource'))).toBe('chatelaine untag-resource "$KEY" --tag-keys team')
     expect(toExampleLine(toContract('CreateKey'))).toContain("--description 'orders database'")
     expect(toExampleLine(toContract('GenerateDataKey'))).toContain('--plaintext-data-key-out plaintext-data-key.bin')
   })

@@ -118,6 +118,7 @@ describe('the starter policies', () => {
         'kms:DescribeKey',
         'kms:ListAliases',
         'kms:ListKeys',
+        'kms:ListResourceTags',
       ].sort(),
     )
   })

@@ -261,6 +261,9 @@ const SUCCESSES: { readonly [N in OperationName]: readonly string[] } = {
   ListAliases: ['pdp kms:ListAliases', 'pdp kms:DescribeKey', 'pdp kms:DescribeKey', 'ledger AliasesListed success'],
   ReEncrypt: ['pdp kms:ReEncryptFrom', 'pdp kms:ReEncryptTo', 'hsm reEncrypt', 'ledger DataReEncrypted success'],
   Sign: ['pdp kms:Sign', 'hsm sign', 'ledger MessageSigned success'],
+  TagResource: ['pdp kms:TagResource', 'ledger KeyTagged success'],
+  UntagResource: ['pdp kms:UntagResource', 'ledger KeyUntagged success'],
+  ListResourceTags: ['pdp kms:ListResourceTags', 'ledger TagsListed success'],
   UpdateAlias: ['pdp kms:UpdateAlias', 'pdp kms:DetachAlias', 'pdp kms:AttachAlias', 'ledger AliasUpdated success'],
   Verify: ['pdp kms:Verify', 'hsm verify', 'ledger SignatureVerified success'],
 }

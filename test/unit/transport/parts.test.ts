@@ -1,5 +1,9 @@
+import fc from 'fast-check'
+import Type from 'typebox'
 import { describe, expect, test } from 'vitest'
+import { Tag } from '../../../schemas/primitives.ts'
 import { CONTRACTS } from '../../../schemas/registry.ts'
+import { writeQuery } from '../../../src/core/query.ts'
 import { ok } from '../../../src/core/result.ts'
 import { toFieldSchemas } from '../../../src/core/route.ts'
 import { createAdmission, startDeadline } from '../../../src/transport/admission.ts'
@@ -80,6 +84,39 @@ describe('a query', () => {
     'cursor=%ff',
   ])('%s is refused', (query) => {
     expect(readQuery(query, schemas)).toMatchObject({ ok: false, error: { code: 'INVALID_REQUEST' } })
+  })
+
+  const lists = { names: Type.Array(Type.String()), tags: Type.Array(Tag), max: Type.Integer() }
+
+  test('gathers the items of a list, and tags by their prefix', () => {
+    expect(readQuery('names=a&tag.team=red&names=a%20b&tag.a.b==&max=1&tag.=x', lists)).toEqual({
+      ok: true,
+      value: {
+        names: ['a', 'a b'],
+        tags: [
+          { key: 'team', value: 'red' },
+          { key: 'a.b', value: '=' },
+          { key: '', value: 'x' },
+        ],
+        max: 1,
+      },
+    })
+  })
+
+  test.each(['tag.a=1&tag.a=1', 'tag.a=1&tag.%61=2', 'tags=a', 'max=1&max=1'])('%s is refused', (query) => {
+    expect(readQuery(query, lists)).toMatchObject({ ok: false, error: { code: 'INVALID_REQUEST' } })
+  })
+
+  test('is read as it was written, whatever is in it', () => {
+    const text = fc.string({ unit: 'grapheme', maxLength: 8 })
+    const tags = fc.uniqueArray(fc.record({ key: text, value: text }), { selector: ({ key }) => key, minLength: 1 })
+    const fields = fc.record({ names: fc.array(text, { minLength: 1 }), tags, max: fc.integer() }, { requiredKeys: [] })
+    fc.assert(
+      fc.property(fields, (written) => {
+        const read = readQuery(writeQuery(written, lists), lists)
+        expect(read.ok && { ...read.value }).toEqual(written)
+      }),
+    )
   })
 
   test('an unknown parameter is kept for validation to refuse, __proto__ too', () => {
