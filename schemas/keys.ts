@@ -2,17 +2,46 @@ import Type, { type Static } from 'typebox'
 import { LIMITS } from './limits.ts'
 import { BackendId, Fields, Lid, OneOf, Revision, Tags, Text, Timestamp } from './primitives.ts'
 
-export const KEY_SPECS = ['AES_256', 'ED25519', 'ECDSA_P256', 'RSA_2048', 'RSA_3072', 'RSA_4096'] as const
+export const KEY_SPECS = [
+  'AES_256',
+  'AES_128',
+  'ED25519',
+  'ECDSA_P256',
+  'ECC_NIST_P384',
+  'RSA_2048',
+  'RSA_3072',
+  'RSA_4096',
+  'RSA_PSS_2048',
+  'RSA_PSS_3072',
+  'RSA_PSS_4096',
+  'HMAC_256',
+  'HMAC_384',
+  'HMAC_512',
+] as const
 export type KeySpecName = (typeof KEY_SPECS)[number]
 export const KeySpec = OneOf(KEY_SPECS, 'Kind and size of the key')
 
-export const KEY_USAGES = ['ENCRYPT_DECRYPT', 'SIGN_VERIFY'] as const
+export const KEY_USAGES = ['ENCRYPT_DECRYPT', 'SIGN_VERIFY', 'GENERATE_VERIFY_MAC'] as const
 export type KeyUsageName = (typeof KEY_USAGES)[number]
 export const KeyUsage = OneOf(KEY_USAGES)
 
-export const SIGNING_ALGORITHMS = ['ED25519_PURE', 'ECDSA_P256_SHA256', 'RSA_PKCS1_V15_SHA256'] as const
+export const SIGNING_ALGORITHMS = [
+  'ED25519_PURE',
+  'ECDSA_P256_SHA256',
+  'ECDSA_P384_SHA384',
+  'RSA_PKCS1_V15_SHA256',
+  'RSA_PKCS1_V15_SHA384',
+  'RSA_PKCS1_V15_SHA512',
+  'RSA_PSS_SHA256',
+  'RSA_PSS_SHA384',
+  'RSA_PSS_SHA512',
+] as const
 export type SigningAlgorithmName = (typeof SIGNING_ALGORITHMS)[number]
 export const SigningAlgorithm = OneOf(SIGNING_ALGORITHMS)
+
+export const MAC_ALGORITHMS = ['HMAC_SHA_256', 'HMAC_SHA_384', 'HMAC_SHA_512'] as const
+export type MacAlgorithmName = (typeof MAC_ALGORITHMS)[number]
+export const MacAlgorithm = OneOf(MAC_ALGORITHMS)
 
 /** Strictest last; a key's effective state is the strictest of its own and all its ancestors'. */
 export const KEY_STATES = ['enabled', 'compromised', 'disabled', 'pending_deletion', 'destroying', 'destroyed'] as const

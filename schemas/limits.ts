@@ -38,6 +38,7 @@ export const LIMITS = {
   ciphertextBytesMax: 64 * 1024 + 108,
   messageBytesMax: 64 * 1024,
   signatureBytesMax: 1024,
+  macBytesMax: 64,
   randomBytesMax: 1024,
   // Background work of the writer
   dutyPollMs: 10_000,

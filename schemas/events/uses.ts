@@ -18,6 +18,8 @@ export const USE_EVENTS = {
   RandomGenerated: usage(Fields({ bytes: count })),
   MessageSigned: usage(Fields({ lid: Lid, version, algorithm: Text(1, 64) })),
   SignatureVerified: usage(Fields({ lid: Lid, version, algorithm: Text(1, 64), valid: Type.Boolean() })),
+  MacGenerated: usage(Fields({ lid: Lid, version, algorithm: Text(1, 64) })),
+  MacVerified: usage(Fields({ lid: Lid, version, algorithm: Text(1, 64), valid: Type.Boolean() })),
   KeyDescribed: usage(one),
   KeysListed: usage(Fields({ items: count })),
   DependentsListed: usage(Fields({ lid: Lid, items: count })),

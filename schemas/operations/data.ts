@@ -1,6 +1,6 @@
 import Type from 'typebox'
 import { contract, Reply } from '../contract.ts'
-import { SigningAlgorithm } from '../keys.ts'
+import { MacAlgorithm, SigningAlgorithm } from '../keys.ts'
 import { LIMITS } from '../limits.ts'
 import { Bytes, EncryptionContext, Fields, KeyId, Lid, OneOf } from '../primitives.ts'
 
@@ -117,7 +117,9 @@ export const GenerateRandom = contract({
 const messageFields = {
   key_id: KeyId,
   message: Bytes(0, LIMITS.messageBytesMax),
-  message_type: Type.Optional(OneOf(['RAW', 'DIGEST'], 'RAW if absent; DIGEST: message is already the SHA-256 digest')),
+  message_type: Type.Optional(
+    OneOf(['RAW', 'DIGEST'], "RAW if absent; DIGEST: message is already the digest by the algorithm's hash"),
+  ),
   signing_algorithm: Type.Optional(SigningAlgorithm),
 }
 const signatureFormat = Type.Optional(OneOf(['DER', 'P1363'], 'ECDSA only; DER if absent'))
@@ -159,4 +161,39 @@ export const Verify = contract({
   }),
   codes: [...keyCodes, 'NOT_FOUND'],
   example: { request: { message: HELLO, signature: new Uint8Array(64) } },
+})
+
+const macFields = {
+  key_id: KeyId,
+  message: Bytes(0, LIMITS.messageBytesMax),
+  mac_algorithm: Type.Optional(MacAlgorithm),
+}
+const macReply = { key_id: Lid, key_version: version, mac_algorithm: MacAlgorithm }
+
+export const GenerateMac = contract({
+  name: 'GenerateMac',
+  summary: 'Makes the HMAC of a message in the HSM',
+  effect: 'use',
+  idempotent: false,
+  routes: [{ method: 'POST', path: '/keys/:id/actions-generate-mac', status: 200 }],
+  request: Fields(macFields),
+  reply: Reply({ mac: Bytes(1, LIMITS.macBytesMax), ...macReply }),
+  codes: [...keyCodes],
+  example: { request: { message: HELLO } },
+})
+
+export const VerifyMac = contract({
+  name: 'VerifyMac',
+  summary: 'Verifies an HMAC in the HSM, in constant time',
+  effect: 'use',
+  idempotent: false,
+  routes: [{ method: 'POST', path: '/keys/:id/actions-verify-mac', status: 200 }],
+  request: Fields({
+    ...macFields,
+    mac: Bytes(1, LIMITS.macBytesMax),
+    key_version: Type.Optional(Type.Integer({ minimum: 1, maximum: 2 ** 32 - 1 })),
+  }),
+  reply: Reply({ mac_valid: Type.Boolean(), ...macReply }),
+  codes: [...keyCodes, 'NOT_FOUND'],
+  example: { request: { message: HELLO, mac: new Uint8Array(32) } },
 })

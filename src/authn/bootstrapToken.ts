@@ -1,8 +1,8 @@
 import { open } from 'node:fs/promises'
 import { LIMITS } from '../../schemas/limits.ts'
+import { digestSecret, isSameDigest } from '../core/constantTime.ts'
 import type { Authenticator, Clock, Principal, Scheduler, Telemetry } from '../core/ports.ts'
 import { isJwtShaped, parseBearer } from './bearer.ts'
-import { digestSecret, isSameDigest } from './constantTime.ts'
 
 export interface BootstrapTokenOptions {
   /** Holds the token and at most one line end. */

@@ -1,4 +1,4 @@
-import type { KeySpecName, SigningAlgorithmName } from '../../schemas/keys.ts'
+import type { KeySpecName, MacAlgorithmName, SigningAlgorithmName } from '../../schemas/keys.ts'
 import type { Sensitive } from './sensitive.ts'
 
 /** The logical key id, `lid_` and 64 lowercase hex digits. */
@@ -65,7 +65,7 @@ export type Instruction =
       readonly returnPlaintext: boolean
     }
   | { readonly kind: 'random'; readonly backend: string; readonly bytes: number }
-  /** `message` is the whole message for ED25519_PURE, the SHA-256 digest for the others. ECDSA signatures are r‖s. */
+  /** `message` is the whole message for ED25519_PURE, the digest for the others. ECDSA signatures are r‖s. */
   | {
       readonly kind: 'sign'
       readonly backend: string
@@ -81,6 +81,23 @@ export type Instruction =
       readonly message: Uint8Array
       readonly signature: Uint8Array
     }
+  /** `message` is whole: a MAC is not made over a digest. */
+  | {
+      readonly kind: 'generateMac'
+      readonly backend: string
+      readonly key: MaterialRef
+      readonly algorithm: MacAlgorithmName
+      readonly message: Uint8Array
+    }
+  /** Compared in constant time, by the host; the right MAC does not leave it. */
+  | {
+      readonly kind: 'verifyMac'
+      readonly backend: string
+      readonly key: MaterialRef
+      readonly algorithm: MacAlgorithmName
+      readonly message: Uint8Array
+      readonly mac: Uint8Array
+    }
   /** Removes the material of a version whose record was refused. Succeeds if it is gone already. */
   | { readonly kind: 'destroyKey'; readonly backend: string; readonly key: MaterialRef }
 
@@ -94,6 +111,8 @@ export interface Outputs {
   readonly random: { readonly bytes: Sensitive }
   readonly sign: { readonly signature: Uint8Array }
   readonly verify: { readonly valid: boolean }
+  readonly generateMac: { readonly mac: Uint8Array }
+  readonly verifyMac: { readonly valid: boolean }
   readonly destroyKey: { readonly destroyed: boolean }
 }
 

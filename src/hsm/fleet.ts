@@ -30,7 +30,14 @@ const SLOW: ReadonlySet<HostRequest['kind']> = new Set([
   'destroyObjects',
   'createGenesis',
 ])
-const NEEDS_HANDLE_KEY: ReadonlySet<HostRequest['kind']> = new Set(['encrypt', 'decrypt', 'generateKey', 'sign'])
+const NEEDS_HANDLE_KEY: ReadonlySet<HostRequest['kind']> = new Set([
+  'encrypt',
+  'decrypt',
+  'generateKey',
+  'sign',
+  'generateMac',
+  'verifyMac',
+])
 const watchIntervalMsMin = 10
 
 /** Requests that may take seconds on a healthy token: few at a time, with a deadline of their own. */

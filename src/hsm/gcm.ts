@@ -30,7 +30,7 @@ export const randomFrom = (token: Token, count: number): Buffer => {
 }
 
 /** A timing class for each power of four of the size: a call's length depends on it. */
-const toTiming = (verb: string, bytes: number): string => `${verb}-${Math.ceil(Math.log2(bytes + 1) / 2)}`
+export const toTiming = (verb: string, bytes: number): string => `${verb}-${Math.ceil(Math.log2(bytes + 1) / 2)}`
 
 /**
  * `prefix ‖ nonce ‖ ciphertext ‖ tag` under a nonce of the token's random generator; the plaintext stays the caller's.

@@ -1,10 +1,11 @@
 import pkcs11 from 'pkcs11js'
 import type { Instruction } from '../core/instruction.ts'
-import { decrypt, encrypt, generateDataKey, random, reEncrypt, sign, verify } from './hostCrypto.ts'
+import { decrypt, encrypt, generateDataKey, random, reEncrypt } from './hostCrypto.ts'
 import { createGenesis, readGenesisState, signAsRoot, unsealContextKey } from './hostGenesis.ts'
 import { destroyObjects, findMissing, readInventory } from './hostInventory.ts'
 import { destroyKey, generateKey } from './hostKeys.ts'
 import type { AdminRequest, Greeting, HostReply, HostRequest, OpenHost } from './hostRequest.ts'
+import { generateMac, sign, verify, verifyMac } from './hostSigning.ts'
 import { createKeyStore } from './keyStore.ts'
 import type { Libraries, Library } from './library.ts'
 import { findSupportedSpecs } from './mechanisms.ts'
@@ -136,6 +137,10 @@ const execute = (host: OpenHost, instruction: Instruction): Promise<HostReply> =
       return sign(host, instruction)
     case 'verify':
       return verify(host, instruction)
+    case 'generateMac':
+      return generateMac(host, instruction)
+    case 'verifyMac':
+      return verifyMac(host, instruction)
     case 'generateKey':
       return generateKey(host, instruction)
     case 'destroyKey':

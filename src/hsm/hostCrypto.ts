@@ -1,9 +1,8 @@
 import type { Handle } from 'pkcs11js'
 import pkcs11 from 'pkcs11js'
-import { LIMITS } from '../../schemas/limits.ts'
 import type { Instruction, MaterialRef, Outputs } from '../core/instruction.ts'
 import { Sensitive } from '../core/sensitive.ts'
-import { asBuffer, openGcm, randomFrom, sealGcm } from './gcm.ts'
+import { openGcm, randomFrom, sealGcm } from './gcm.ts'
 import type { HostReply, OpenHost } from './hostRequest.ts'
 import { findMechanism } from './mechanisms.ts'
 import { INVALID_CIPHERTEXT, isCkr, MATERIAL_MISSING, refuse } from './pkcs11Failure.ts'
@@ -11,12 +10,9 @@ import { INVALID_CIPHERTEXT, isCkr, MATERIAL_MISSING, refuse } from './pkcs11Fai
 type Of<K extends Instruction['kind']> = Extract<Instruction, { readonly kind: K }>
 
 const HEADER_BYTES = 80
-/** DER of DigestInfo up to the digest, for SHA-256 (RFC 8017 §9.2 note 1). */
-const SHA256_DIGEST_INFO = Buffer.from('3031300d060960864801650304020105000420', 'hex')
-const SHA256_BYTES = 32
 
 const success = <T>(value: T): HostReply<T> => ({ ok: true, value })
-const NOT_IN_TABLE = refuse('INVALID_REQUEST', 'the key is not of a spec that can do this')
+export const NOT_IN_TABLE = refuse('INVALID_REQUEST', 'the key is not of a spec that can do this')
 
 const aadOf = (header: Uint8Array, context: Uint8Array): Buffer => Buffer.concat([header, context])
 
@@ -24,7 +20,7 @@ const aadOf = (header: Uint8Array, context: Uint8Array): Buffer => Buffer.concat
  * Runs `work` with the version's handle. If the token says that the handle is none, the copy has died and the object is
  * looked up once more: a session's loss and an object's destruction look the same from here.
  */
-const withKey = async <T>(
+export const withKey = async <T>(
   host: OpenHost,
   key: MaterialRef,
   work: (handle: Handle) => Promise<HostReply<T>>,
@@ -109,63 +105,3 @@ export const generateDataKey = async (
 
 export const random = async (host: OpenHost, instruction: Of<'random'>): Promise<HostReply<Outputs['random']>> =>
   success({ bytes: new Sensitive(randomFrom(host.token, instruction.bytes)) })
-
-/** What the mechanism signs: PKCS#1 v1.5 pads a DigestInfo that it does not make itself. */
-const toSigned = (key: MaterialRef, message: Uint8Array): Buffer | undefined => {
-  if (key.spec === 'ED25519') return asBuffer(message)
-  if (message.length !== SHA256_BYTES) return undefined
-  return key.spec.startsWith('RSA_') ? Buffer.concat([SHA256_DIGEST_INFO, message]) : asBuffer(message)
-}
-
-export const sign = async (host: OpenHost, instruction: Of<'sign'>): Promise<HostReply<Outputs['sign']>> => {
-  const { key, algorithm } = instruction
-  const row = findMechanism(key.spec, 'sign', algorithm)
-  const message = toSigned(key, instruction.message)
-  if (row === undefined || message === undefined) return NOT_IN_TABLE
-  return withKey(host, key, async (handle) =>
-    success({
-      signature: await signWith(host, { handle, mechanism: row.mechanism, message, timing: `sign-${key.spec}` }),
-    }),
-  )
-}
-
-/** One C_SignInit and C_Sign; the signature is exactly as long as the token made it. */
-export const signWith = async (
-  host: OpenHost,
-  call: { readonly handle: Handle; readonly mechanism: number; readonly message: Buffer; readonly timing: string },
-): Promise<Buffer> => {
-  const { lib } = host.token
-  const out = Buffer.alloc(LIMITS.signatureBytesMax)
-  const length = await host.token.run({
-    timing: call.timing,
-    init: (session) => lib.C_SignInit(session, { mechanism: call.mechanism }, call.handle),
-    now: (session) => lib.C_Sign(session, call.message, out).length,
-    onThread: async (session) => (await lib.C_SignAsync(session, call.message, out)).length,
-  })
-  return Buffer.from(out.subarray(0, length))
-}
-
-export const verify = async (host: OpenHost, instruction: Of<'verify'>): Promise<HostReply<Outputs['verify']>> => {
-  const { key, algorithm, signature } = instruction
-  const row = findMechanism(key.spec, 'verify', algorithm)
-  const message = toSigned(key, instruction.message)
-  if (row === undefined || message === undefined) return NOT_IN_TABLE
-  if (key.publicKey === undefined) return MATERIAL_MISSING
-  // An empty signature is CKR_ARGUMENTS_BAD and leaves the session busy.
-  if (signature.length === 0) return success({ valid: false })
-  const handle = host.keys.usePublic({ ...key, publicKey: key.publicKey })
-  const { lib } = host.token
-  const given = asBuffer(signature)
-  try {
-    const valid = await host.token.run({
-      timing: `verify-${key.spec}`,
-      init: (session) => lib.C_VerifyInit(session, { mechanism: row.mechanism }, handle),
-      now: (session) => lib.C_Verify(session, message, given),
-      onThread: (session) => lib.C_VerifyAsync(session, message, given),
-    })
-    return success({ valid })
-  } catch (error) {
-    if (isCkr(error, pkcs11.CKR_SIGNATURE_INVALID, pkcs11.CKR_SIGNATURE_LEN_RANGE)) return success({ valid: false })
-    throw error
-  }
-}

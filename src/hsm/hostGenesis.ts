@@ -2,9 +2,9 @@ import pkcs11, { type Handle } from 'pkcs11js'
 import { must } from '../core/result.ts'
 import { Sensitive } from '../core/sensitive.ts'
 import { asBuffer, randomFrom } from './gcm.ts'
-import { signWith } from './hostCrypto.ts'
-import { findByLabel, generateAes, generatePair, readSpki } from './hostKeys.ts'
+import { findByLabel, generatePair, generateSecret, readSpki } from './hostKeys.ts'
 import type { AdminOutputs, HostReply, OpenHost } from './hostRequest.ts'
+import { signWith } from './hostSigning.ts'
 import { toHandleKeyLabel, toLabelPrefix, toLedgerRootLabel } from './material.ts'
 import { findMechanism } from './mechanisms.ts'
 import { refuse } from './pkcs11Failure.ts'
@@ -36,7 +36,7 @@ const makeHandleKey = async (host: OpenHost): Promise<void> => {
   if (removeUnfinished(host, pkcs11.CKO_SECRET_KEY, label).length > 0) return
   const row = findMechanism('AES_256', 'generate')
   must(row !== undefined, 'the table has AES_256')
-  await generateAes(host, row, { label, ckaId: randomFrom(host.token, CKA_ID_BYTES), exportable: false })
+  await generateSecret(host, row, { label, ckaId: randomFrom(host.token, CKA_ID_BYTES), exportable: false })
 }
 
 /** The raw public key; none if a finished private key has lost its public object, since no root is ever replaced here. */
@@ -91,7 +91,12 @@ export const signAsRoot = async (host: OpenHost, message: Uint8Array): Promise<H
   const [root, ...others] = found
   if (root === undefined || others.length > 0)
     return refuse('HSM_UNAVAILABLE', 'this backend does not hold exactly one ledger-root of this ledger')
-  const call = { handle: root, mechanism: row.mechanism, message: asBuffer(message), timing: 'sign-root' }
+  const call = {
+    handle: root,
+    mechanism: { mechanism: row.mechanism },
+    message: asBuffer(message),
+    timing: 'sign-root',
+  }
   return { ok: true, value: await signWith(host, call) }
 }
 

@@ -1,5 +1,7 @@
 import pkcs11, { type Handle } from 'pkcs11js'
+import type { KeySpecName } from '../../schemas/keys.ts'
 import type { Instruction, Outputs } from '../core/instruction.ts'
+import { SPECS } from '../core/lifecycle.ts'
 import { must } from '../core/result.ts'
 import { randomFrom } from './gcm.ts'
 import type { HostReply, OpenHost } from './hostRequest.ts'
@@ -42,20 +44,30 @@ export const generateKey = async (
   const made = { label: toMaterialLabel(host.origin, instruction), ckaId, exportable: instruction.exportable }
   // Sealed before the object is made: if sealing fails there is no object that nobody can name.
   const sealedHandle = await host.keys.seal(ckaId, lid, version)
-  if (spec === 'AES_256') {
-    await generateAes(host, row, made)
+  if (SPECS[spec].usage !== 'SIGN_VERIFY') {
+    await generateSecret(host, row, made)
     return { ok: true, value: { sealedHandle } }
   }
   return { ok: true, value: { sealedHandle, publicKey: await generatePair(host, row, { ...made, keepPublic: false }) } }
 }
 
-/** A secret AES key on the token. */
-export const generateAes = (host: OpenHost, row: MechanismRow, made: NewObject): Promise<Handle> =>
+/** What a new secret key may do, and no more. */
+const toSecretUses = (spec: KeySpecName): Template => {
+  const encrypts = SPECS[spec].usage === 'ENCRYPT_DECRYPT'
+  return [
+    { type: pkcs11.CKA_ENCRYPT, value: encrypts },
+    { type: pkcs11.CKA_DECRYPT, value: encrypts },
+    { type: pkcs11.CKA_SIGN, value: !encrypts },
+    { type: pkcs11.CKA_VERIFY, value: false },
+  ]
+}
+
+/** A secret key on the token, for AES or an HMAC. */
+export const generateSecret = (host: OpenHost, row: MechanismRow, made: NewObject): Promise<Handle> =>
   host.token.runLong((session) =>
     host.token.lib.C_GenerateKeyAsync(session, { mechanism: row.mechanism }, [
       ...toPrivateTemplate(made),
-      { type: pkcs11.CKA_ENCRYPT, value: true },
-      { type: pkcs11.CKA_DECRYPT, value: true },
+      ...toSecretUses(row.spec),
       { type: pkcs11.CKA_VALUE_LEN, value: row.bits / 8 },
     ]),
   )

@@ -73,6 +73,8 @@ const SHAPES: Readonly<Record<HostRequestKind, (value: unknown) => boolean>> = {
   random: (value) => has(value, 'bytes', (member) => member instanceof Sensitive),
   sign: (value) => has(value, 'signature', isBytes),
   verify: (value) => has(value, 'valid', isFlag),
+  generateMac: (value) => has(value, 'mac', isBytes),
+  verifyMac: (value) => has(value, 'valid', isFlag),
   destroyKey: (value) => has(value, 'destroyed', isFlag),
   inventory: Array.isArray,
   findMissing: Array.isArray,

@@ -1,5 +1,6 @@
 import pkcs11 from 'pkcs11js'
-import type { KeySpecName, SigningAlgorithmName } from '../../schemas/keys.ts'
+import type { KeySpecName, MacAlgorithmName, SigningAlgorithmName } from '../../schemas/keys.ts'
+import { type CipherName, SPECS } from '../core/lifecycle.ts'
 
 /** PKCS#11 v3.0 §2.3.10 and §2.3.14; pkcs11js has no names for them. */
 const CKM_EC_EDWARDS_KEY_PAIR_GEN = 0x1055
@@ -7,42 +8,76 @@ const CKM_EDDSA = 0x1057
 
 export type MechanismUse = 'generate' | 'encrypt' | 'decrypt' | 'sign' | 'verify'
 
-/** One line of the table: what a spec needs the token to do, by which mechanism. `bits` is the key size it is used with. */
+/**
+ * One line of the table: what a spec needs the token to do, by which mechanism. `bits` is the key size it is used with,
+ * `sizes` in what the token may state the sizes that it takes.
+ */
 export interface MechanismRow {
   readonly spec: KeySpecName
   readonly use: MechanismUse
-  readonly algorithm: SigningAlgorithmName | 'AES_256_GCM' | 'NONE'
+  readonly algorithm: SigningAlgorithmName | MacAlgorithmName | CipherName | 'NONE'
   readonly mechanism: number
   readonly bits: number
+  readonly sizes: 'bits' | 'bytes' | 'either'
 }
 
-const aes = (spec: KeySpecName, bits: number): readonly MechanismRow[] => [
-  { spec, use: 'generate', algorithm: 'NONE', mechanism: pkcs11.CKM_AES_KEY_GEN, bits },
-  { spec, use: 'encrypt', algorithm: 'AES_256_GCM', mechanism: pkcs11.CKM_AES_GCM, bits },
-  { spec, use: 'decrypt', algorithm: 'AES_256_GCM', mechanism: pkcs11.CKM_AES_GCM, bits },
-]
+/** What a family of specs shares: its mechanisms, and the algorithms are those of {@link SPECS}. */
+interface Family {
+  readonly generate: number
+  readonly use: number
+  readonly uses: readonly Exclude<MechanismUse, 'generate'>[]
+  readonly sizes: MechanismRow['sizes']
+}
 
-const signing = (
-  spec: KeySpecName,
-  algorithm: SigningAlgorithmName,
-  generate: number,
-  mechanism: number,
-  bits: number,
-): readonly MechanismRow[] => [
-  { spec, use: 'generate', algorithm: 'NONE', mechanism: generate, bits },
-  { spec, use: 'sign', algorithm, mechanism, bits },
-  { spec, use: 'verify', algorithm, mechanism, bits },
-]
+// PKCS#11 gives the sizes of AES in bytes, those of pairs in bits, and those of generic secrets in bits where SoftHSM
+// gives bytes.
+const AES: Family = {
+  generate: pkcs11.CKM_AES_KEY_GEN,
+  use: pkcs11.CKM_AES_GCM,
+  uses: ['encrypt', 'decrypt'],
+  sizes: 'bytes',
+}
+const pair = (generate: number, use: number): Family => ({ generate, use, uses: ['sign', 'verify'], sizes: 'bits' })
+const EDDSA = pair(CKM_EC_EDWARDS_KEY_PAIR_GEN, CKM_EDDSA)
+const ECDSA = pair(pkcs11.CKM_EC_KEY_PAIR_GEN, pkcs11.CKM_ECDSA)
+const PKCS1 = pair(pkcs11.CKM_RSA_PKCS_KEY_PAIR_GEN, pkcs11.CKM_RSA_PKCS)
+const PSS = pair(pkcs11.CKM_RSA_PKCS_KEY_PAIR_GEN, pkcs11.CKM_RSA_PKCS_PSS)
+/** A MAC is checked by making it again: the token's own comparison may stop at the first difference. */
+const hmac = (use: number): Family => ({
+  generate: pkcs11.CKM_GENERIC_SECRET_KEY_GEN,
+  use,
+  uses: ['sign'],
+  sizes: 'either',
+})
 
-// biome-ignore format: a table reads by its lines
+const toRows = (spec: KeySpecName, bits: number, family: Family): readonly MechanismRow[] => {
+  const { algorithms, cipher, mac } = SPECS[spec]
+  const { sizes } = family
+  const named = [...algorithms, ...(cipher === undefined ? [] : [cipher]), ...(mac === undefined ? [] : [mac])]
+  return [
+    { spec, use: 'generate', algorithm: 'NONE', mechanism: family.generate, bits, sizes },
+    ...named.flatMap((algorithm) =>
+      family.uses.map((use): MechanismRow => ({ spec, use, algorithm, mechanism: family.use, bits, sizes })),
+    ),
+  ]
+}
+
 /** Everything the HSM is ever asked to do with a key. What is not here is not done, and never by a weaker mechanism. */
 export const MECHANISMS: readonly MechanismRow[] = [
-  ...aes('AES_256', 256),
-  ...signing('ED25519', 'ED25519_PURE', CKM_EC_EDWARDS_KEY_PAIR_GEN, CKM_EDDSA, 256),
-  ...signing('ECDSA_P256', 'ECDSA_P256_SHA256', pkcs11.CKM_EC_KEY_PAIR_GEN, pkcs11.CKM_ECDSA, 256),
-  ...signing('RSA_2048', 'RSA_PKCS1_V15_SHA256', pkcs11.CKM_RSA_PKCS_KEY_PAIR_GEN, pkcs11.CKM_RSA_PKCS, 2048),
-  ...signing('RSA_3072', 'RSA_PKCS1_V15_SHA256', pkcs11.CKM_RSA_PKCS_KEY_PAIR_GEN, pkcs11.CKM_RSA_PKCS, 3072),
-  ...signing('RSA_4096', 'RSA_PKCS1_V15_SHA256', pkcs11.CKM_RSA_PKCS_KEY_PAIR_GEN, pkcs11.CKM_RSA_PKCS, 4096),
+  ...toRows('AES_256', 256, AES),
+  ...toRows('AES_128', 128, AES),
+  ...toRows('ED25519', 256, EDDSA),
+  ...toRows('ECDSA_P256', 256, ECDSA),
+  ...toRows('ECC_NIST_P384', 384, ECDSA),
+  ...toRows('RSA_2048', 2048, PKCS1),
+  ...toRows('RSA_3072', 3072, PKCS1),
+  ...toRows('RSA_4096', 4096, PKCS1),
+  ...toRows('RSA_PSS_2048', 2048, PSS),
+  ...toRows('RSA_PSS_3072', 3072, PSS),
+  ...toRows('RSA_PSS_4096', 4096, PSS),
+  ...toRows('HMAC_256', 256, hmac(pkcs11.CKM_SHA256_HMAC)),
+  ...toRows('HMAC_384', 384, hmac(pkcs11.CKM_SHA384_HMAC)),
+  ...toRows('HMAC_512', 512, hmac(pkcs11.CKM_SHA512_HMAC)),
 ]
 
 const USE_FLAG: Readonly<Record<MechanismUse, readonly number[]>> = {
@@ -82,7 +117,9 @@ export const findSupportedSpecs = (offers: readonly MechanismOffer[]): readonly 
 const isOffered = (row: MechanismRow, offer: MechanismOffer): boolean => {
   if (offer.mechanism !== row.mechanism) return false
   if (!USE_FLAG[row.use].some((flag) => (offer.flags & flag) !== 0)) return false
-  // AES sizes are given in bytes, the others in bits; a token that gives zeros does not say (PKCS#11 v3.0 §5.5.6).
-  const size = row.spec === 'AES_256' ? row.bits / 8 : row.bits
-  return offer.maxKeySize === 0 || (size >= offer.minKeySize && size <= offer.maxKeySize)
+  // A token that gives zeros does not say (PKCS#11 v3.0 §5.5.6).
+  const fits = (size: number): boolean => size >= offer.minKeySize && size <= offer.maxKeySize
+  return (
+    offer.maxKeySize === 0 || (row.sizes !== 'bits' && fits(row.bits / 8)) || (row.sizes !== 'bytes' && fits(row.bits))
+  )
 }

@@ -5,16 +5,27 @@ import { must } from '../core/result.ts'
 
 /** PKCS#11 v3.0's CKK_EC_EDWARDS; pkcs11js has no name for it. */
 const CKK_EC_EDWARDS = 0x40
-/** DER of the curves' object identifiers: 1.3.101.112 (RFC 8410) and 1.2.840.10045.3.1.7 (RFC 5480). */
+/** DER of object identifier 1.3.101.112 (RFC 8410). */
 const ED25519_OID = Buffer.from('06032b6570', 'hex')
-const P256_OID = Buffer.from('06082a8648ce3d030107', 'hex')
+
+/** A curve of ECDSA: its names in JWK and in DER (1.2.840.10045.3.1.7 and 1.3.132.0.34, RFC 5480 §2.1.1.1). */
+interface Curve {
+  readonly crv: string
+  readonly oid: Buffer
+  readonly coordinateBytes: number
+}
+const P256: Curve = { crv: 'P-256', oid: Buffer.from('06082a8648ce3d030107', 'hex'), coordinateBytes: 32 }
+const P384: Curve = { crv: 'P-384', oid: Buffer.from('06052b81040022', 'hex'), coordinateBytes: 48 }
+const findCurve = (spec: KeySpecName): Curve | undefined =>
+  spec === 'ECDSA_P256' ? P256 : spec === 'ECC_NIST_P384' ? P384 : undefined
 
 type Template = { type: number; value: number | boolean | string | Buffer }[]
 
 /** The attributes that choose the curve or size of a new pair. */
 export const toPairParameters = (spec: KeySpecName, bits: number): Template => {
   if (spec === 'ED25519') return [{ type: pkcs11.CKA_EC_PARAMS, value: ED25519_OID }]
-  if (spec === 'ECDSA_P256') return [{ type: pkcs11.CKA_EC_PARAMS, value: P256_OID }]
+  const curve = findCurve(spec)
+  if (curve !== undefined) return [{ type: pkcs11.CKA_EC_PARAMS, value: curve.oid }]
   must(spec.startsWith('RSA_'), 'a pair of a spec that has none')
   return [
     { type: pkcs11.CKA_MODULUS_BITS, value: bits },
@@ -32,12 +43,15 @@ export const toSpki = (spec: KeySpecName, values: readonly Buffer[]): Buffer => 
   if (spec.startsWith('RSA_')) return fromJwk({ kty: 'RSA', n: base64url(first), e: base64url(second) })
   const point = unwrapOctetString(first)
   if (spec === 'ED25519') return fromJwk({ kty: 'OKP', crv: 'Ed25519', x: base64url(point) })
-  must(point.length === 65 && point[0] === 4, 'an EC point is not in the uncompressed form')
+  const curve = findCurve(spec)
+  must(curve !== undefined, 'a pair of a spec that has none')
+  const { crv, coordinateBytes } = curve
+  must(point.length === 1 + 2 * coordinateBytes && point[0] === 4, 'an EC point is not in the uncompressed form')
   return fromJwk({
     kty: 'EC',
-    crv: 'P-256',
-    x: base64url(point.subarray(1, 33)),
-    y: base64url(point.subarray(33)),
+    crv,
+    x: base64url(point.subarray(1, 1 + coordinateBytes)),
+    y: base64url(point.subarray(1 + coordinateBytes)),
   })
 }
 
@@ -57,10 +71,11 @@ export const toPublicObject = (spec: KeySpecName, spki: Uint8Array): Template =>
     must(jwk.crv === 'Ed25519', 'a public key is not of its spec')
     return [...base, ...toPoint(CKK_EC_EDWARDS, ED25519_OID, fromBase64url(jwk.x))]
   }
-  if (spec === 'ECDSA_P256') {
-    must(jwk.crv === 'P-256', 'a public key is not of its spec')
+  const curve = findCurve(spec)
+  if (curve !== undefined) {
+    must(jwk.crv === curve.crv, 'a public key is not of its spec')
     const point = Buffer.concat([Buffer.from([4]), fromBase64url(jwk.x), fromBase64url(jwk.y)])
-    return [...base, ...toPoint(pkcs11.CKK_EC, P256_OID, point)]
+    return [...base, ...toPoint(pkcs11.CKK_EC, curve.oid, point)]
   }
   must(jwk.kty === 'RSA' && spec.startsWith('RSA_'), 'a public key is not of its spec')
   return [

@@ -2,8 +2,9 @@ import { isAlias, resolveRef } from '../../projections/aliases.ts'
 import type { Guard } from '../../projections/guards.ts'
 import type { KeyRecord } from '../../projections/keys.ts'
 import type { View } from '../../projections/view.ts'
-import { CIPHERTEXT_REFUSED, encodeContext, parseHeader } from '../core/ciphertext.ts'
+import { CIPHERTEXT_REFUSED, type CiphertextHeader, encodeContext, parseHeader } from '../core/ciphertext.ts'
 import type { Instruction, Lid } from '../core/instruction.ts'
+import { SPECS } from '../core/lifecycle.ts'
 import { fail, ok, type Result } from '../core/result.ts'
 import { guardKey, type Operation, planInstruction, type Resolved } from './operation.ts'
 import { findUsable, takeKey, type Usable } from './use.ts'
@@ -16,10 +17,16 @@ export const checkNamed = (view: View, ref: string | undefined, lid: Lid): Resul
 }
 
 /**
- * The version that a blob names, for reading. A version that never was is INVALID_CIPHERTEXT like a wrong tag; the state
- * of the key and of the version are said openly, to who may decrypt, before any decryption is tried.
+ * The version that a blob names, for reading. A version that never was, or an algorithm that is not the key's, is
+ * INVALID_CIPHERTEXT like a wrong tag; the state of the key and of the version are said openly, to who may decrypt,
+ * before any decryption is tried.
  */
-export const findReadable = (resolved: Resolved, record: KeyRecord, version: number): Result<Usable> => {
+export const findReadable = (
+  resolved: Resolved,
+  record: KeyRecord,
+  { cipher, version }: CiphertextHeader,
+): Result<Usable> => {
+  if (SPECS[record.spec].cipher !== cipher) return fail('INVALID_CIPHERTEXT', CIPHERTEXT_REFUSED)
   const usable = findUsable(resolved.view, resolved, record, { usage: 'ENCRYPT_DECRYPT', use: 'consume', version })
   if (!usable.ok && (usable.error.code === 'NOT_FOUND' || usable.error.code === 'INVALID_REQUEST'))
     return fail('INVALID_CIPHERTEXT', CIPHERTEXT_REFUSED)
@@ -46,7 +53,7 @@ export const decrypt: Operation<'Decrypt'> = {
     if (!named.ok) return named
     const context = encodeContext(input.encryption_context)
     if (!context.ok) return context
-    const usable = findReadable(resolved, record, header.value.version)
+    const usable = findReadable(resolved, record, header.value)
     if (!usable.ok) return usable
     const { backend, material } = usable.value
     const instruction: Instruction & { kind: 'decrypt' } = {

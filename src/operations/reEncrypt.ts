@@ -42,7 +42,7 @@ export const reEncrypt: Operation<'ReEncrypt'> = {
     if (!named.ok) return named
     const contexts = encodeContexts(input)
     if (!contexts.ok) return contexts
-    const source = findReadable(resolved, from, header.value.version)
+    const source = findReadable(resolved, from, header.value)
     if (!source.ok) return source
     const destination = findUsable(view, resolved, to, { usage: 'ENCRYPT_DECRYPT', use: 'produce' })
     if (!destination.ok) return destination

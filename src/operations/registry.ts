@@ -10,6 +10,7 @@ import { getLedgerHead } from './getLedgerHead.ts'
 import { getPublicKey } from './getPublicKey.ts'
 import { listAliases } from './listAliases.ts'
 import { listKeys } from './listKeys.ts'
+import { generateMac, verifyMac } from './mac.ts'
 import type { Operation } from './operation.ts'
 import { reEncrypt } from './reEncrypt.ts'
 import { getKeyAncestors, getKeyDependents } from './relatives.ts'
@@ -55,6 +56,8 @@ export const OPERATIONS: { readonly [N in OperationName]: Operation<N> } = {
   UntagResource: untagResource,
   UpdateAlias: updateAlias,
   Verify: verify,
+  GenerateMac: generateMac,
+  VerifyMac: verifyMac,
   UpdateKey: updateKey,
   ListKeyVersions: listKeyVersions,
   GetKeyVersion: getKeyVersion,

@@ -4,13 +4,11 @@ import type { Request } from '../../schemas/registry.ts'
 import type { Instruction } from '../core/instruction.ts'
 import { SPECS } from '../core/lifecycle.ts'
 import { fail, must, ok, type Result } from '../core/result.ts'
-import { hashSha256, parseDerSignature, toDerSignature } from '../core/signature.ts'
+import { DIGEST_BYTES, hashMessage, parseDerSignature, SIGNING_SCHEMES, toDerSignature } from '../core/signature.ts'
 import { guardKey, type Operation, planInstruction } from './operation.ts'
 import { findUsable, takeKey } from './use.ts'
 
 type Input = Request<'Sign'> | Request<'Verify'>
-
-const DIGEST_BYTES = 32
 
 const findAlgorithm = (input: Input, record: KeyRecord): Result<SigningAlgorithmName> => {
   const { algorithms } = SPECS[record.spec]
@@ -22,28 +20,32 @@ const findAlgorithm = (input: Input, record: KeyRecord): Result<SigningAlgorithm
     : fail('INVALID_REQUEST', `signing_algorithm: ${record.spec} signs with ${algorithms.join(', ')}`)
 }
 
-/** What the HSM is given: the whole message for Ed25519, the SHA-256 digest for everything else. */
+/** What the HSM is given: the whole message for Ed25519, the digest by the algorithm's hash for everything else. */
 const toSigned = (input: Input, algorithm: SigningAlgorithmName): Result<Uint8Array> => {
+  const scheme = SIGNING_SCHEMES[algorithm]
   const isDigest = input.message_type === 'DIGEST'
-  if (algorithm === 'ED25519_PURE')
-    return isDigest ? fail('INVALID_REQUEST', 'message_type: ED25519_PURE signs RAW messages only') : ok(input.message)
-  if (!isDigest) return ok(hashSha256(input.message))
-  return input.message.length === DIGEST_BYTES
+  if (scheme.kind === 'pure')
+    return isDigest ? fail('INVALID_REQUEST', `message_type: ${algorithm} signs RAW messages only`) : ok(input.message)
+  if (!isDigest) return ok(hashMessage(scheme.hash, input.message))
+  const bytes = DIGEST_BYTES[scheme.hash]
+  return input.message.length === bytes
     ? ok(input.message)
-    : fail('INVALID_REQUEST', `message: a SHA-256 digest is ${DIGEST_BYTES} bytes`)
+    : fail('INVALID_REQUEST', `message: the digest for ${algorithm} is ${bytes} bytes`)
 }
 
-const isDer = (input: Input, algorithm: SigningAlgorithmName): Result<boolean> => {
-  if (algorithm === 'ECDSA_P256_SHA256') return ok(input.signature_format !== 'P1363')
+/** The length of r and s where a signature is two integers in DER; none if it goes as the HSM made it. */
+const findDerCoordinate = (input: Input, algorithm: SigningAlgorithmName): Result<number | undefined> => {
+  const scheme = SIGNING_SCHEMES[algorithm]
+  if (scheme.kind === 'ecdsa') return ok(input.signature_format === 'P1363' ? undefined : scheme.coordinateBytes)
   return input.signature_format === undefined
-    ? ok(false)
+    ? ok(undefined)
     : fail('INVALID_REQUEST', 'signature_format is for ECDSA only')
 }
 
 interface Asked {
   readonly algorithm: SigningAlgorithmName
   readonly message: Uint8Array
-  readonly der: boolean
+  readonly derCoordinate: number | undefined
 }
 
 const findAsked = (input: Input, record: KeyRecord): Result<Asked> => {
@@ -51,8 +53,8 @@ const findAsked = (input: Input, record: KeyRecord): Result<Asked> => {
   if (!algorithm.ok) return algorithm
   const message = toSigned(input, algorithm.value)
   if (!message.ok) return message
-  const der = isDer(input, algorithm.value)
-  return der.ok ? ok({ algorithm: algorithm.value, message: message.value, der: der.value }) : der
+  const der = findDerCoordinate(input, algorithm.value)
+  return der.ok ? ok({ algorithm: algorithm.value, message: message.value, derCoordinate: der.value }) : der
 }
 
 export const sign: Operation<'Sign'> = {
@@ -65,7 +67,7 @@ export const sign: Operation<'Sign'> = {
     const usable = findUsable(view, resolved, record, { usage: 'SIGN_VERIFY', use: 'produce' })
     if (!usable.ok) return usable
     const { backend, material } = usable.value
-    const { algorithm, message, der } = asked.value
+    const { algorithm, message, derCoordinate } = asked.value
     const instruction: Instruction & { kind: 'sign' } = { kind: 'sign', backend, key: material, algorithm, message }
     const { lid, version } = material
     return ok(
@@ -73,7 +75,7 @@ export const sign: Operation<'Sign'> = {
         event: { type: 'MessageSigned', data: { lid, version, algorithm } },
         resources: [{ lid, version }],
         toReply: () => ({
-          signature: der ? toDerSignature(signature) : signature,
+          signature: derCoordinate === undefined ? signature : toDerSignature(signature),
           signing_algorithm: algorithm,
           key_id: lid,
           key_version: version,
@@ -94,8 +96,8 @@ export const verify: Operation<'Verify'> = {
     const version = input.key_version === undefined ? {} : { version: input.key_version }
     const usable = findUsable(view, resolved, record, { ...wanted, ...version })
     if (!usable.ok) return usable
-    const { algorithm, message, der } = asked.value
-    const raw = der ? parseDerSignature(input.signature) : ok(input.signature)
+    const { algorithm, message, derCoordinate } = asked.value
+    const raw = derCoordinate === undefined ? ok(input.signature) : parseDerSignature(input.signature, derCoordinate)
     if (!raw.ok) return raw
     const { backend, material } = usable.value
     must(material.publicKey !== undefined, `key ${record.lid} has no public key`)

@@ -17,7 +17,7 @@ let dir: string
 let work: string
 let place: ServicePlace
 let service: ServiceProcess | undefined
-const keys = { AES_256: '', ED25519: '', other: '' }
+const keys = { AES_256: '', ED25519: '', HMAC_256: '', other: '' }
 
 /** Runs a command line of the help as it stands, with its variables set. */
 const run = (line: string, variables: Readonly<Record<string, string>> = {}) =>
@@ -37,6 +37,7 @@ beforeAll(async () => {
   keys.AES_256 = await createKey('AES_256')
   keys.other = await createKey('AES_256')
   keys.ED25519 = await createKey('ED25519')
+  keys.HMAC_256 = await createKey('HMAC_256')
 })
 
 afterAll(async () => {
@@ -46,19 +47,21 @@ afterAll(async () => {
 
 /** What a verb's example needs before it can be pasted: a fitting key, and the files that other examples make. */
 const SIGNING: readonly OperationName[] = ['Sign', 'Verify', 'GetPublicKey']
+const AUTHENTICATING: readonly OperationName[] = ['GenerateMac', 'VerifyMac']
 const BEFORE: Partial<Record<OperationName, OperationName>> = {
   Decrypt: 'Encrypt',
   EnableKey: 'DisableKey',
   ReEncrypt: 'Encrypt',
   Verify: 'Sign',
+  VerifyMac: 'GenerateMac',
 }
 
 const OVER_REST: readonly OperationName[] = ['CreateKey', 'DescribeKey', 'ListKeys', 'Encrypt', 'Decrypt', 'Verify']
 
 /** The line that `--help` prints, which a unit test compares. */
 const runExample = (operation: OperationName, more = '') => {
-  const key = SIGNING.includes(operation) ? keys.ED25519 : keys.AES_256
-  return run(`${toExampleLine(toContract(operation))}${more}`, { KEY: key, DESTINATION_KEY: keys.other })
+  const spec = SIGNING.includes(operation) ? 'ED25519' : AUTHENTICATING.includes(operation) ? 'HMAC_256' : 'AES_256'
+  return run(`${toExampleLine(toContract(operation))}${more}`, { KEY: keys[spec], DESTINATION_KEY: keys.other })
 }
 
 describe('the examples of --help', () => {

@@ -1,10 +1,11 @@
-import { createPublicKey, verify as verifySignature } from 'node:crypto'
+import { createPublicKey } from 'node:crypto'
 import { Compile } from 'typebox/compile'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import type { KeySpecName } from '../../schemas/keys.ts'
+import { KEY_SPECS, type KeySpecName } from '../../schemas/keys.ts'
 import { CONTRACTS, OPERATION_NAMES, type OperationName, type ReplyBody, type Request } from '../../schemas/registry.ts'
 import { toMethodName } from '../../src/client/client.ts'
 import { KmsError } from '../../src/client/kmsError.ts'
+import { verifyMessage } from '../fixtures/softwareSigning.ts'
 import { type Stack, startStack } from '../fixtures/stack.ts'
 import { type Clients, openClients } from '../fixtures/stackClients.ts'
 
@@ -45,8 +46,7 @@ beforeAll(async () => {
   await create('leaf', { key_spec: 'AES_256', parent_key_id: middle })
   for (const alias_name of ['alias/orders', 'alias/a/b', 'alias/c'])
     await clients.nats.createAlias({ alias_name, target_key_id: id('aes') })
-  for (const spec of ['ED25519', 'ECDSA_P256', 'RSA_2048', 'RSA_3072', 'RSA_4096'] as const)
-    await create(spec, { key_spec: spec })
+  for (const spec of KEY_SPECS) await create(spec, { key_spec: spec })
 })
 afterAll(async () => {
   await clients?.[Symbol.asyncDispose]()
@@ -170,6 +170,8 @@ const REQUESTS: Requests = {
   GenerateRandom: () => ({ number_of_bytes: 16 }),
   Sign: () => ({ key_id: id('ED25519'), message: Buffer.from(MESSAGE) }),
   Verify: () => ({ key_id: id('ED25519'), message: Buffer.from(MESSAGE), signature: Buffer.alloc(64) }),
+  GenerateMac: () => ({ key_id: id('HMAC_256'), message: Buffer.from(MESSAGE) }),
+  VerifyMac: () => ({ key_id: id('HMAC_384'), message: Buffer.from(MESSAGE), mac: Buffer.alloc(48) }),
   GetLedgerHead: () => ({}),
 }
 
@@ -256,20 +258,39 @@ describe('what comes out is right', () => {
     expect(Buffer.from(opened.plaintext)).toEqual(Buffer.from(made.plaintext_data_key))
     expect(made.plaintext_data_key.length).toBe(32)
   })
-  test.each<[KeySpecName, string | null]>([
-    ['ED25519', null],
-    ['ECDSA_P256', 'sha256'],
-    ['RSA_2048', 'sha256'],
-    ['RSA_3072', 'sha256'],
-    ['RSA_4096', 'sha256'],
-  ])('a signature of %s verifies with the public key alone, outside the service', async (spec, digest) => {
-    const { signature } = await clients.rest.sign({ key_id: id(spec), message: Buffer.from(MESSAGE) })
+  test.each<KeySpecName>([
+    'ED25519',
+    'ECDSA_P256',
+    'ECC_NIST_P384',
+    'RSA_2048',
+    'RSA_3072',
+    'RSA_4096',
+    'RSA_PSS_2048',
+    'RSA_PSS_3072',
+    'RSA_PSS_4096',
+  ])('a signature of %s verifies with the public key alone, outside the service', async (spec) => {
+    const signed = await clients.rest.sign({ key_id: id(spec), message: Buffer.from(MESSAGE) })
+    const { signature, signing_algorithm } = signed
     const published: ReplyBody<'GetPublicKey'> = await clients.rest.getPublicKey({ key_id: id(spec) })
-    expect(verifySignature(digest, MESSAGE, createPublicKey(published.pem), signature)).toBe(true)
+    expect(published.signing_algorithms).toContain(signing_algorithm)
+    const key = createPublicKey(published.pem)
+    expect(verifyMessage(signing_algorithm, key, { message: MESSAGE, signature }, 'der')).toBe(true)
     const judged = await clients.nats.verify({ key_id: id(spec), message: Buffer.from(MESSAGE), signature })
     expect(judged.signature_valid).toBe(true)
     const wrong = await clients.nats.verify({ key_id: id(spec), message: Buffer.from('another'), signature })
     expect(wrong.signature_valid).toBe(false)
+  })
+  test('a MAC made over one transport verifies over the other, and no other does', async () => {
+    for (const spec of ['HMAC_256', 'HMAC_384', 'HMAC_512'] as const) {
+      const about = { key_id: id(spec), message: Buffer.from(MESSAGE) }
+      const { mac } = await clients.nats.generateMac({ ...about, message: Buffer.from(MESSAGE) })
+      const judge = async (message: Buffer, given: Uint8Array) =>
+        (await clients.rest.verifyMac({ ...about, message, mac: given })).mac_valid
+      expect(await judge(Buffer.from(MESSAGE), Buffer.from(mac))).toBe(true)
+      expect(await judge(Buffer.from('another'), Buffer.from(mac))).toBe(false)
+      expect(await judge(Buffer.from(MESSAGE), Buffer.alloc(mac.length))).toBe(false)
+      expect(await judge(Buffer.from(MESSAGE), Buffer.from(mac).subarray(1))).toBe(false)
+    }
   })
   test('disabling a root locks its grandchild out, and enabling it lets it in again', async () => {
     const { nats } = clients

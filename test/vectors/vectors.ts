@@ -213,13 +213,15 @@ const toIdentities = () => ({
 
 const toCiphertext = () => {
   const lid = toLid(Buffer.alloc(32, 0x5a))
-  return [
-    { version: 1, context: {} },
-    { version: 7, context: { tenant: 'acme' } },
-  ].map(({ version, context }) => {
-    const header = encodeHeader({ lid, version })
+  const blobs = [
+    { spec: 'AES_256', version: 1, context: {} },
+    { spec: 'AES_256', version: 7, context: { tenant: 'acme' } },
+    { spec: 'AES_128', version: 2, context: { tenant: 'acme' } },
+  ] as const
+  return blobs.map(({ spec, version, context }) => {
+    const header = encodeHeader({ spec, lid, version })
     const encoded = unwrap(encodeContext(context))
-    return { lid, version, context, header: hex(header), aad: hex(Buffer.concat([header, encoded])) }
+    return { spec, lid, version, context, header: hex(header), aad: hex(Buffer.concat([header, encoded])) }
   })
 }
 

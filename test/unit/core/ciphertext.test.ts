@@ -1,12 +1,14 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import type { KeySpecName } from '../../../schemas/keys.ts'
 import { LIMITS } from '../../../schemas/limits.ts'
 import { encodeContext, encodeHeader, HEADER_BYTES, parseHeader } from '../../../src/core/ciphertext.ts'
 import { toLid } from '../../../src/core/lid.ts'
 import { parseDerSignature, toDerSignature } from '../../../src/core/signature.ts'
 
 const lid = toLid(Buffer.alloc(32, 7))
-const blob = () => Buffer.concat([encodeHeader({ lid, version: 3 }), Buffer.alloc(28)])
+const blob = (spec: KeySpecName = 'AES_256') =>
+  Buffer.concat([encodeHeader({ spec, lid, version: 3 }), Buffer.alloc(28)])
 const context = (pairs: Record<string, string>) => {
   const encoded = encodeContext(pairs)
   return encoded.ok ? Buffer.from(encoded.value).toString('hex') : encoded.error.code
@@ -14,12 +16,23 @@ const context = (pairs: Record<string, string>) => {
 
 describe('the ciphertext header', () => {
   test('is 80 bytes and names key, version and algorithm', () => {
-    const header = Buffer.from(encodeHeader({ lid, version: 3 }))
+    const header = Buffer.from(encodeHeader({ spec: 'AES_256', lid, version: 3 }))
     expect(header.toString('hex')).toBe(`4348544c01000100${'07'.repeat(32)}0300000001000000${'00'.repeat(32)}`)
+    const short = Buffer.from(encodeHeader({ spec: 'AES_128', lid, version: 3 }))
+    expect(short.toString('hex')).toBe(`4348544c01000200${'07'.repeat(32)}0300000001000000${'00'.repeat(32)}`)
     expect(header.length).toBe(HEADER_BYTES)
   })
   test('reads back what was written', () => {
-    expect(parseHeader(blob())).toEqual({ ok: true, value: { lid, version: 3 } })
+    expect(parseHeader(blob())).toEqual({ ok: true, value: { cipher: 'AES_256_GCM', lid, version: 3 } })
+    expect(parseHeader(blob('AES_128'))).toEqual({ ok: true, value: { cipher: 'AES_128_GCM', lid, version: 3 } })
+  })
+  test('is of no other algorithm, and of no key that does not encrypt', () => {
+    for (const id of [0, 3, 0x0101, 0xffff]) {
+      const changed = blob()
+      changed.writeUInt16LE(id, 6)
+      expect(parseHeader(changed).ok).toBe(false)
+    }
+    expect(() => blob('HMAC_256')).toThrow()
   })
   test('any change of a byte that this version fixes is refused with the one text', () => {
     const fixed = [...Array(8).keys(), ...Array.from({ length: 36 }, (_, i) => 44 + i)]
@@ -70,13 +83,16 @@ describe('the encryption context as AAD', () => {
 })
 
 describe('ECDSA signatures in DER', () => {
-  test('parse ∘ format is identity', () => {
+  test.each([32, 48])('parse ∘ format is identity, for coordinates of %i bytes', (bytes) => {
     fc.assert(
-      fc.property(fc.uint8Array({ minLength: 64, maxLength: 64 }), (raw) => {
-        const parsed = parseDerSignature(toDerSignature(raw))
+      fc.property(fc.uint8Array({ minLength: 2 * bytes, maxLength: 2 * bytes }), (raw) => {
+        const parsed = parseDerSignature(toDerSignature(raw), bytes)
         expect(parsed.ok && Buffer.from(parsed.value).equals(Buffer.from(raw))).toBe(true)
       }),
     )
+  })
+  test('of a larger curve are none of a smaller one', () => {
+    expect(parseDerSignature(toDerSignature(new Uint8Array(96).fill(0x11)), 32).ok).toBe(false)
   })
   test.each([
     ['nothing', ''],
@@ -88,6 +104,6 @@ describe('ECDSA signatures in DER', () => {
     ['an empty integer', '30050200020101'],
     ['one integer only', '3003020101'],
   ])('refuses %s', (_name, der) => {
-    expect(parseDerSignature(Buffer.from(der, 'hex')).ok).toBe(false)
+    expect(parseDerSignature(Buffer.from(der, 'hex'), 32).ok).toBe(false)
   })
 })

@@ -55,7 +55,7 @@ describe('the mechanism table', () => {
     expect([...findSupportedSpecs(all)].sort()).toEqual([...KEY_SPECS].sort())
   })
 
-  it.each(MECHANISMS)('drops $spec when the token lacks what it takes to $use', ({ spec, mechanism }) => {
+  it.each(MECHANISMS)('drops $spec when the token lacks what it takes to $use $algorithm', ({ spec, mechanism }) => {
     expect(findSupportedSpecs(all.filter((offer) => offer.mechanism !== mechanism))).not.toContain(spec)
   })
 

@@ -27,7 +27,10 @@ const flip = (blob: Buffer, at: number): Buffer => {
 }
 
 const rename = (blob: Buffer, lid: string, version = 1): Buffer =>
-  Buffer.concat([encodeHeader({ lid: toLid(Buffer.from(lid.slice(4), 'hex')), version }), blob.subarray(80)])
+  Buffer.concat([
+    encodeHeader({ spec: 'AES_256', lid: toLid(Buffer.from(lid.slice(4), 'hex')), version }),
+    blob.subarray(80),
+  ])
 
 /** Everything that must read the same to somebody who probes. */
 const UNREADABLE: Readonly<Record<string, (sealed: Sealed) => object>> = {

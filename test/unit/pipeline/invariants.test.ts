@@ -117,7 +117,7 @@ describe('invariant 4: fail closed without the HSM', () => {
   test('everything that needs the HSM is HSM_UNAVAILABLE while it is away, is recorded, and works when it is back', async () => {
     await using stack = await createPipelineStack()
     const requests = await createRequests(stack)
-    for (const name of [...COMPUTING, 'CreateKey', 'Verify'] as const) {
+    for (const name of [...COMPUTING, 'CreateKey', 'Verify', 'VerifyMac'] as const) {
       stack.hsm.setAway(true)
       const { code, calls } = await stack.trace(name, requests[name]())
       expect([name, code]).toEqual([name, 'HSM_UNAVAILABLE'])

@@ -209,7 +209,7 @@ describe.each([
   })
 })
 
-const DESCRIBE_ALL = Array.from({ length: 10 }, () => 'pdp kms:DescribeKey')
+const DESCRIBE_ALL = Array.from({ length: 11 }, () => 'pdp kms:DescribeKey')
 
 /** Calls between authentication and reply, for every operation. */
 const SUCCESSES: { readonly [N in OperationName]: readonly string[] } = {
@@ -266,6 +266,8 @@ const SUCCESSES: { readonly [N in OperationName]: readonly string[] } = {
   ListResourceTags: ['pdp kms:ListResourceTags', 'ledger TagsListed success'],
   UpdateAlias: ['pdp kms:UpdateAlias', 'pdp kms:DetachAlias', 'pdp kms:AttachAlias', 'ledger AliasUpdated success'],
   Verify: ['pdp kms:Verify', 'hsm verify', 'ledger SignatureVerified success'],
+  GenerateMac: ['pdp kms:GenerateMac', 'hsm generateMac', 'ledger MacGenerated success'],
+  VerifyMac: ['pdp kms:VerifyMac', 'hsm verifyMac', 'ledger MacVerified success'],
 }
 
 describe('port calls of a request that succeeds', () => {

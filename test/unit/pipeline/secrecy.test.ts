@@ -42,17 +42,20 @@ const ENDINGS: Readonly<Record<string, (stack: PipelineStack, caller: AbortContr
 
 describe('invariant 5: secrets are zeroed', () => {
   describe.each(Object.keys(ENDINGS))('after %s', (ending) => {
-    test.each(['Encrypt', 'Decrypt', 'Sign', 'Verify'] as const)('the bytes of a %s request are zero', async (name) => {
-      await using stack = await createPipelineStack({ pdpTimeoutMs: 10 })
-      const requests = await createRequests(stack)
-      const body = requests[name]()
-      const caller = new AbortController()
-      ENDINGS[ending]?.(stack, caller)
-      const outgoing = await stack.send(name, body, { signal: caller.signal })
-      expect(outgoing.ok).toBe(ending === 'success')
-      expect(bytesOf(body).length).toBeGreaterThan(0)
-      for (const bytes of bytesOf(body)) expect(isZero(bytes)).toBe(true)
-    })
+    test.each(['Encrypt', 'Decrypt', 'Sign', 'Verify', 'GenerateMac', 'VerifyMac'] as const)(
+      'the bytes of a %s request are zero',
+      async (name) => {
+        await using stack = await createPipelineStack({ pdpTimeoutMs: 10 })
+        const requests = await createRequests(stack)
+        const body = requests[name]()
+        const caller = new AbortController()
+        ENDINGS[ending]?.(stack, caller)
+        const outgoing = await stack.send(name, body, { signal: caller.signal })
+        expect(outgoing.ok).toBe(ending === 'success')
+        expect(bytesOf(body).length).toBeGreaterThan(0)
+        for (const bytes of bytesOf(body)) expect(isZero(bytes)).toBe(true)
+      },
+    )
   })
 
   test('bytes anywhere in a request that breaks its schema are zero', async () => {

@@ -1,10 +1,10 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { relative } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { digestSecret, isSameDigest } from '../../../src/authn/constantTime.ts'
+import { digestSecret, isSameDigest } from '../../../src/core/constantTime.ts'
 
 const SRC = new URL('../../../src/', import.meta.url).pathname
-const HOME = 'authn/constantTime.ts'
+const HOME = 'core/constantTime.ts'
 
 /** A name that holds a token, a MAC or a secret's digest, compared by an operator or a method that stops early. */
 const SECRET = String.raw`\b\w*(?:[tT]oken|(?<![a-z])mac|Mac|[sS]ecret|[pP]assword|[dD]igest)(?:Bytes|Hex|s)?\b`

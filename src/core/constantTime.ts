@@ -1,5 +1,5 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
-import { must } from '../core/result.ts'
+import { must } from './result.ts'
 
 /** SHA-256 of a secret, which is compared in its place: digests have one length whatever the secret's is. */
 export const digestSecret = (secret: string | Uint8Array): Uint8Array =>
