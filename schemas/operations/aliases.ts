@@ -57,6 +57,6 @@ export const ListAliases = contract({
     ),
     next_cursor: Type.Optional(Type.String()),
   }),
-  codes: ['KEY_NOT_FOUND'],
+  codes: ['KEY_NOT_FOUND', 'REVISION_CONFLICT'],
   example: { request: { max_results: 10 } },
 })

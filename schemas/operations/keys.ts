@@ -67,7 +67,7 @@ export const ListKeys = contract({
     ...Page,
   }),
   reply: Reply({ items: Type.Array(Key), next_cursor: Type.Optional(Type.String()) }),
-  codes: ['KEY_NOT_FOUND'],
+  codes: ['KEY_NOT_FOUND', 'REVISION_CONFLICT'],
   example: { request: { spec: KEY_SPECS[0], max_results: 10 } },
 })
 
