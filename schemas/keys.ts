@@ -43,6 +43,30 @@ export const MAC_ALGORITHMS = ['HMAC_SHA_256', 'HMAC_SHA_384', 'HMAC_SHA_512'] a
 export type MacAlgorithmName = (typeof MAC_ALGORITHMS)[number]
 export const MacAlgorithm = OneOf(MAC_ALGORITHMS)
 
+/** The pairs that can be made as data keys. */
+export const DATA_KEY_PAIR_SPECS = [
+  'ED25519',
+  'ECDSA_P256',
+  'ECC_NIST_P384',
+  'RSA_2048',
+  'RSA_3072',
+  'RSA_4096',
+] as const satisfies readonly KeySpecName[]
+export type DataKeyPairSpecName = (typeof DATA_KEY_PAIR_SPECS)[number]
+
+/**
+ * How material is wrapped on its way in or out. RSA_OAEP: the bytes of a secret key. RSA_AES_KEY_WRAP: a 256-bit AES key
+ * by RSA-OAEP, followed by the material under that key by AES-KWP (RFC 5649); a pair's private key is PKCS#8 DER.
+ * The hash is that of OAEP and of its MGF1.
+ */
+export const WRAPPING_ALGORITHMS = [
+  'RSA_AES_KEY_WRAP_SHA256',
+  'RSA_AES_KEY_WRAP_SHA1',
+  'RSA_OAEP_SHA256',
+  'RSA_OAEP_SHA1',
+] as const
+export type WrappingAlgorithmName = (typeof WRAPPING_ALGORITHMS)[number]
+
 /** Strictest last; a key's effective state is the strictest of its own and all its ancestors'. */
 export const KEY_STATES = ['enabled', 'compromised', 'disabled', 'pending_deletion', 'destroying', 'destroyed'] as const
 export type KeyStateName = (typeof KEY_STATES)[number]

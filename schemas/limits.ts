@@ -40,6 +40,14 @@ export const LIMITS = {
   signatureBytesMax: 1024,
   macBytesMax: 64,
   randomBytesMax: 1024,
+  // Import and export
+  wrappingKeyBits: 3072,
+  wrappingKeyBitsMin: 3072,
+  wrappingKeyBitsMax: 8192,
+  carrierKeyBytes: 32,
+  wrappedBytesMax: 8 * 1024,
+  importSecretBytes: 32,
+  importTokenMs: 24 * 3600 * 1000,
   // Background work of the writer
   dutyPollMs: 10_000,
   clockSkewMsMax: 5 * 60 * 1000,

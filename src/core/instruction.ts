@@ -1,4 +1,10 @@
-import type { KeySpecName, MacAlgorithmName, SigningAlgorithmName } from '../../schemas/keys.ts'
+import type {
+  DataKeyPairSpecName,
+  KeySpecName,
+  MacAlgorithmName,
+  SigningAlgorithmName,
+  WrappingAlgorithmName,
+} from '../../schemas/keys.ts'
 import type { Sensitive } from './sensitive.ts'
 
 /** The logical key id, `lid_` and 64 lowercase hex digits. */
@@ -12,6 +18,8 @@ export interface MaterialRef {
   readonly sealedHandle: Uint8Array
   /** SubjectPublicKeyInfo DER; present for asymmetric keys. */
   readonly publicKey?: Uint8Array
+  /** Set if it was made elsewhere: only then does the host use an object that the token did not generate. */
+  readonly imported?: true
 }
 
 /**
@@ -64,6 +72,16 @@ export type Instruction =
       readonly bytes: number
       readonly returnPlaintext: boolean
     }
+  /** A pair that lives nowhere: its PKCS#8 DER is sealed like a data key, and the token forgets it. */
+  | {
+      readonly kind: 'generateDataKeyPair'
+      readonly backend: string
+      readonly key: MaterialRef
+      readonly header: Uint8Array
+      readonly context: Uint8Array
+      readonly pairSpec: DataKeyPairSpecName
+      readonly returnPlaintext: boolean
+    }
   | { readonly kind: 'random'; readonly backend: string; readonly bytes: number }
   /** `message` is the whole message for ED25519_PURE, the digest for the others. ECDSA signatures are r‖s. */
   | {
@@ -98,6 +116,39 @@ export type Instruction =
       readonly message: Uint8Array
       readonly mac: Uint8Array
     }
+  /** An RSA-3072 pair that does nothing but unwrap, and a secret of 32 bytes for whoever may use it. */
+  | {
+      readonly kind: 'generateWrappingKey'
+      readonly backend: string
+      readonly epoch: number
+      readonly lid: Lid
+      readonly version: number
+    }
+  /**
+   * Unwraps in the HSM to a token object of `spec`. INVALID_REQUEST if the bytes do not unwrap to a key of that spec and
+   * length, or `publicKey`, needed for a pair, is not its public half; then nothing is on the token.
+   */
+  | {
+      readonly kind: 'importKey'
+      readonly backend: string
+      readonly epoch: number
+      readonly lid: Lid
+      readonly version: number
+      readonly spec: KeySpecName
+      readonly exportable: boolean
+      readonly wrappingKey: MaterialRef
+      readonly algorithm: WrappingAlgorithmName
+      readonly wrapped: Uint8Array
+      readonly publicKey?: Uint8Array
+    }
+  /** Wraps in the HSM under `wrappingPublicKey`, the caller's RSA SPKI. KEY_NOT_USABLE if it was not made exportable. */
+  | {
+      readonly kind: 'exportKey'
+      readonly backend: string
+      readonly key: MaterialRef
+      readonly algorithm: WrappingAlgorithmName
+      readonly wrappingPublicKey: Uint8Array
+    }
   /** Removes the material of a version whose record was refused. Succeeds if it is gone already. */
   | { readonly kind: 'destroyKey'; readonly backend: string; readonly key: MaterialRef }
 
@@ -108,11 +159,23 @@ export interface Outputs {
   readonly decrypt: { readonly plaintext: Sensitive }
   readonly reEncrypt: { readonly blob: Uint8Array }
   readonly generateDataKey: { readonly blob: Uint8Array; readonly plaintext?: Sensitive }
+  readonly generateDataKeyPair: {
+    readonly blob: Uint8Array
+    readonly publicKey: Uint8Array
+    readonly plaintext?: Sensitive
+  }
   readonly random: { readonly bytes: Sensitive }
   readonly sign: { readonly signature: Uint8Array }
   readonly verify: { readonly valid: boolean }
   readonly generateMac: { readonly mac: Uint8Array }
   readonly verifyMac: { readonly valid: boolean }
+  readonly generateWrappingKey: {
+    readonly sealedHandle: Uint8Array
+    readonly publicKey: Uint8Array
+    readonly secret: Sensitive
+  }
+  readonly importKey: { readonly sealedHandle: Uint8Array; readonly publicKey?: Uint8Array }
+  readonly exportKey: { readonly wrapped: Uint8Array }
   readonly destroyKey: { readonly destroyed: boolean }
 }
 

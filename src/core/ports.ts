@@ -1,5 +1,5 @@
 import type { Event } from '../../schemas/events.ts'
-import type { KeySpecName } from '../../schemas/keys.ts'
+import type { KeySpecName, WrappingAlgorithmName } from '../../schemas/keys.ts'
 import type { Instruction, MaterialRef, OutputOf } from './instruction.ts'
 import type { Failure, Result } from './result.ts'
 import type { Sensitive } from './sensitive.ts'
@@ -109,8 +109,18 @@ export interface HsmObject {
   readonly lid?: string
   readonly version?: number
   readonly epoch?: number
-  /** False for the half-written object of a kill during key generation. */
+  /** False for the half-written object of a kill while a key was made. */
   readonly complete: boolean
+  /** Made elsewhere and brought to the token. */
+  readonly imported: boolean
+}
+
+/** What a backend can take in and give out wrapped; found out by trying, since mechanism lists do not tell. */
+export interface WrappingSupport {
+  /** The strongest first. */
+  readonly algorithms: readonly WrappingAlgorithmName[]
+  /** Specs whose material goes through at least one of them. */
+  readonly specs: readonly KeySpecName[]
 }
 
 export interface Genesis {
@@ -127,6 +137,8 @@ export interface Hsm {
   execute<I extends Instruction>(instruction: I, signal: AbortSignal): Promise<Result<OutputOf<I>>>
   status(): readonly BackendStatus[]
   supports(backend: string, spec: KeySpecName): boolean
+  /** None while the backend has never answered. */
+  wrapping(backend: string): WrappingSupport | undefined
   /** Every object on the token whose label is of this origin, `ledger-root` and `handle-key` excluded. */
   inventory(backend: string, signal: AbortSignal): Promise<Result<readonly HsmObject[]>>
   /** Which of these versions the token does not hold. */

@@ -1,7 +1,7 @@
 import { setMaxListeners } from 'node:events'
 import type { KeySpecName } from '../../schemas/keys.ts'
 import { LIMITS } from '../../schemas/limits.ts'
-import type { BackendStatus, Telemetry } from '../core/ports.ts'
+import type { BackendStatus, Telemetry, WrappingSupport } from '../core/ports.ts'
 import { createFleet, type Deadlines, isSlow } from './fleet.ts'
 import { createGate } from './gate.ts'
 import { discardSecrets, type HostReply, type HostRequest, isOutputOf } from './hostRequest.ts'
@@ -18,6 +18,8 @@ export interface Backend {
   status(): BackendStatus
   /** Whether the token offers the spec's mechanisms; true while no worker has ever been up to say. */
   supports(spec: KeySpecName): boolean
+  /** None while no worker has ever been up to say. */
+  wrapping(): WrappingSupport | undefined
   stop(): Promise<void>
 }
 
@@ -41,8 +43,9 @@ export const createBackend = (options: {
   const undo = (request: HostRequest, reply: HostReply): void => {
     if (!reply.ok) return
     discardSecrets(reply.value)
-    if (request.kind !== 'generateKey' || !isOutputOf(request.kind, reply.value)) return
-    const { backend, lid, version, spec } = request
+    if (!makesObject(request) || !isOutputOf(request.kind, reply.value)) return
+    const { backend, lid, version } = request
+    const spec = request.kind === 'generateWrappingKey' ? 'RSA_3072' : request.spec
     const key = { lid, version, spec, sealedHandle: reply.value.sealedHandle }
     fleet.run({ kind: 'destroyKey', backend, key }, () => true).catch(() => undefined)
   }
@@ -63,10 +66,16 @@ export const createBackend = (options: {
     },
     broadcast: fleet.broadcast,
     status: () => ({ backend: options.id, ...fleet.status(), queued }),
+    wrapping: fleet.wrapping,
     supports: (spec) => fleet.specs()?.includes(spec) ?? true,
     stop: fleet.stop,
   }
 }
+
+type Making = Extract<HostRequest, { readonly kind: 'generateKey' | 'generateWrappingKey' | 'importKey' }>
+
+const makesObject = (request: HostRequest): request is Making =>
+  request.kind === 'generateKey' || request.kind === 'generateWrappingKey' || request.kind === 'importKey'
 
 const toAborted = (signal: AbortSignal): HostReply =>
   signal.reason instanceof Error && signal.reason.name === 'TimeoutError'

@@ -65,6 +65,7 @@ export const createHsm = async (options: HsmOptions): Promise<Hsm> => {
     },
     status: () => [...backends.values()].map((backend) => backend.status()),
     supports: (id, spec) => backends.get(id)?.supports(spec) ?? false,
+    wrapping: (id) => backends.get(id)?.wrapping(),
     inventory: (id, signal) => ask(id, { kind: 'inventory' }, signal),
     async findMissing(id, keys, signal) {
       const missing = await ask(id, { kind: 'findMissing', keys }, signal)

@@ -1,5 +1,5 @@
 import type { KeySpecName } from '../../schemas/keys.ts'
-import type { BackendStatus, Telemetry } from '../core/ports.ts'
+import type { BackendStatus, Telemetry, WrappingSupport } from '../core/ports.ts'
 import type { Greeting, HostReply, HostRequest } from './hostRequest.ts'
 import { createProber } from './prober.ts'
 import { pickSeat, type Seat } from './seat.ts'
@@ -20,11 +20,14 @@ export interface Fleet {
   broadcast(request: HostRequest): Promise<void>
   status(): Omit<BackendStatus, 'backend' | 'queued'>
   specs(): readonly KeySpecName[] | undefined
+  wrapping(): WrappingSupport | undefined
   stop(): Promise<void>
 }
 
 const SLOW: ReadonlySet<HostRequest['kind']> = new Set([
   'generateKey',
+  'generateWrappingKey',
+  'importKey',
   'inventory',
   'findMissing',
   'destroyObjects',
@@ -34,6 +37,7 @@ const NEEDS_HANDLE_KEY: ReadonlySet<HostRequest['kind']> = new Set([
   'encrypt',
   'decrypt',
   'generateKey',
+  'generateDataKeyPair',
   'sign',
   'generateMac',
   'verifyMac',
@@ -41,7 +45,8 @@ const NEEDS_HANDLE_KEY: ReadonlySet<HostRequest['kind']> = new Set([
 const watchIntervalMsMin = 10
 
 /** Requests that may take seconds on a healthy token: few at a time, with a deadline of their own. */
-export const isSlow = (request: HostRequest): boolean => SLOW.has(request.kind)
+export const isSlow = (request: HostRequest): boolean =>
+  SLOW.has(request.kind) || (request.kind === 'generateDataKeyPair' && request.pairSpec.startsWith('RSA_'))
 
 export const createFleet = (options: {
   readonly id: string
@@ -53,11 +58,13 @@ export const createFleet = (options: {
   const { id, deadlines, telemetry } = options
   const seats = options.workers.map((worker): Seat => ({ worker, isUp: false, handleKey: false, inFlight: new Set() }))
   let specs: readonly KeySpecName[] | undefined
+  let wrapping: WrappingSupport | undefined
 
   const open = (seat: Seat, greeting: Greeting): void => {
     seat.isUp = true
     seat.handleKey = greeting.handleKey
     specs = greeting.specs
+    wrapping = greeting.wrapping
     if (!greeting.handleKey) telemetry.log('warn', 'HSM backend has no handle key of this ledger', { backend: id })
   }
   const prober = createProber({ id, pinFile: options.pinFile, seats, open, telemetry })
@@ -106,6 +113,7 @@ export const createFleet = (options: {
       return { state, breaker: up.length === 0 ? 'open' : 'closed' }
     },
     specs: () => specs,
+    wrapping: () => wrapping,
     async stop() {
       stopWatch()
       for (const seat of seats) seat.isUp = false

@@ -1,9 +1,12 @@
 import pkcs11 from 'pkcs11js'
 import type { Instruction } from '../core/instruction.ts'
 import { decrypt, encrypt, generateDataKey, random, reEncrypt } from './hostCrypto.ts'
+import { exportKey } from './hostExport.ts'
 import { createGenesis, readGenesisState, signAsRoot, unsealContextKey } from './hostGenesis.ts'
+import { generateWrappingKey, importKey } from './hostImport.ts'
 import { destroyObjects, findMissing, readInventory } from './hostInventory.ts'
 import { destroyKey, generateKey } from './hostKeys.ts'
+import { generateDataKeyPair } from './hostPairs.ts'
 import type { AdminRequest, Greeting, HostReply, HostRequest, OpenHost } from './hostRequest.ts'
 import { generateMac, sign, verify, verifyMac } from './hostSigning.ts'
 import { createKeyStore } from './keyStore.ts'
@@ -12,6 +15,7 @@ import { findSupportedSpecs } from './mechanisms.ts'
 import { readPin } from './pin.ts'
 import { type HostFailure, isCkr, refuse, toDeviceFailure } from './pkcs11Failure.ts'
 import { openToken, TokenAbsentError } from './token.ts'
+import { probeWrapping } from './wrapping.ts'
 
 /** Where one backend is and how to log in to it. `pinFile` is read again at each login. */
 export interface HostConfig {
@@ -50,7 +54,7 @@ export const createHsmHost = (config: HostConfig, libraries: Libraries): HsmHost
         if (wasOpen) library.restart()
         wasOpen = true
         opened = await openHost(config, library)
-        return { ok: true, value: { specs: opened.specs, handleKey: opened.keys.findHandleKey() } }
+        return { ok: true, value: toGreeting(opened) }
       } catch (error) {
         drop()
         return toOpenFailure(error)
@@ -71,15 +75,23 @@ export const createHsmHost = (config: HostConfig, libraries: Libraries): HsmHost
   }
 }
 
+const toGreeting = ({ specs, keys, wrapping }: OpenHost): Greeting => ({
+  specs,
+  handleKey: keys.findHandleKey(),
+  wrapping: { algorithms: wrapping.algorithms, specs: wrapping.specs },
+})
+
 const openHost = async (config: HostConfig, library: Library): Promise<OpenHost> => {
   const { origin, backend } = config
   const token = openToken(library, config.tokenLabel, () => readPin(config.pinFile))
   try {
+    const specs = findSupportedSpecs(token.offers)
     return {
       token,
       origin,
       backend,
-      specs: findSupportedSpecs(token.offers),
+      specs,
+      wrapping: probeWrapping(token, specs),
       keys: await createKeyStore(token, config),
     }
   } catch (error) {
@@ -131,6 +143,14 @@ const execute = (host: OpenHost, instruction: Instruction): Promise<HostReply> =
       return reEncrypt(host, instruction)
     case 'generateDataKey':
       return generateDataKey(host, instruction)
+    case 'generateDataKeyPair':
+      return generateDataKeyPair(host, instruction)
+    case 'generateWrappingKey':
+      return generateWrappingKey(host, instruction)
+    case 'importKey':
+      return importKey(host, instruction)
+    case 'exportKey':
+      return exportKey(host, instruction)
     case 'random':
       return random(host, instruction)
     case 'sign':

@@ -37,7 +37,8 @@ export const withKey = async <T>(
   }
 }
 
-const seal = (
+/** Seals under a key; the plaintext stays the caller's. */
+export const seal = (
   host: OpenHost,
   input: { readonly key: MaterialRef; readonly header: Uint8Array; readonly context: Uint8Array },
   plaintext: Uint8Array,

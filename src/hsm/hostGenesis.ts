@@ -9,7 +9,7 @@ import { toHandleKeyLabel, toLabelPrefix, toLedgerRootLabel } from './material.t
 import { findMechanism } from './mechanisms.ts'
 import { refuse } from './pkcs11Failure.ts'
 import { toRawEd25519 } from './publicKey.ts'
-import { findObjects, isFinished, readLabel } from './tokenObjects.ts'
+import { findObjects, isGenerated, readLabel } from './tokenObjects.ts'
 
 const CONTEXT_KEY_BYTES = 32
 const CKA_ID_BYTES = 16
@@ -58,14 +58,14 @@ const makeLedgerRoot = async (host: OpenHost): Promise<Buffer | undefined> => {
 /** Removes the half-written objects of this label; gives the finished ones. */
 const removeUnfinished = (host: OpenHost, objectClass: number, label: string): readonly Handle[] =>
   findByLabel(host, objectClass, label).filter((object) => {
-    if (isFinished(host.token, object)) return true
+    if (isGenerated(host.token, object)) return true
     host.token.lib.C_DestroyObject(host.token.keeper, object)
     return false
   })
 
 export const readGenesisState = async (host: OpenHost): Promise<HostReply<AdminOutputs['genesisState']>> => {
   const isThere = (objectClass: number, label: string): boolean =>
-    findByLabel(host, objectClass, label).some((object) => isFinished(host.token, object))
+    findByLabel(host, objectClass, label).some((object) => isGenerated(host.token, object))
   const own = new Set([toHandleKeyLabel(host.origin), toLedgerRootLabel(host.origin)])
   const others = findObjects(host.token, [{ type: pkcs11.CKA_TOKEN, value: true }]).filter((object) => {
     const label = readLabel(host.token, object)
@@ -86,7 +86,7 @@ export const signAsRoot = async (host: OpenHost, message: Uint8Array): Promise<H
   const row = findMechanism('ED25519', 'sign')
   must(row !== undefined, 'the table has ED25519')
   const found = findByLabel(host, pkcs11.CKO_PRIVATE_KEY, toLedgerRootLabel(host.origin)).filter((object) =>
-    isFinished(host.token, object),
+    isGenerated(host.token, object),
   )
   const [root, ...others] = found
   if (root === undefined || others.length > 0)

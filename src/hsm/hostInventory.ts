@@ -4,7 +4,7 @@ import type { MaterialRef } from '../core/instruction.ts'
 import type { HsmObject } from '../core/ports.ts'
 import type { HostReply, OpenHost } from './hostRequest.ts'
 import { parseMaterialLabel, toHandleKeyLabel, toLabelPrefix, toLedgerRootLabel } from './material.ts'
-import { findObjects, isFinished, readAttribute, readClass, readLabel } from './tokenObjects.ts'
+import { findObjects, isGenerated, isImported, readAttribute, readClass, readLabel } from './tokenObjects.ts'
 
 const CLASS_NAMES: ReadonlyMap<number | undefined, string> = new Map([
   [pkcs11.CKO_SECRET_KEY, 'secret_key'],
@@ -45,12 +45,15 @@ const describe = (host: OpenHost, object: Handle): HsmObject | undefined => {
     if (label === '' && !CLASS_NAMES.has(objectClass) && objectClass !== undefined) return undefined
     const ckaId = readAttribute(host.token, object, pkcs11.CKA_ID) ?? Buffer.alloc(0)
     const parts = parseMaterialLabel(host.origin, label)
+    const imported = isImported(host.token, object)
+    const isFinished = imported || isGenerated(host.token, object)
     return {
       label,
       ckaIdHex: ckaId.toString('hex'),
       objectClass: CLASS_NAMES.get(objectClass) ?? 'unknown',
       ...parts,
-      complete: parts !== undefined && ckaId.length === CKA_ID_BYTES && isFinished(host.token, object),
+      complete: parts !== undefined && ckaId.length === CKA_ID_BYTES && isFinished,
+      imported,
     }
   } catch (error) {
     // Destroyed by somebody between the listing and here.
@@ -72,12 +75,13 @@ export const findMissing = async (
   const held = new Set(
     inventory.value
       .filter((object) => object.complete && object.objectClass !== 'public_key')
-      .map((object) => `${object.ckaIdHex}/${object.lid}/${object.version}`),
+      .map((object) => `${object.ckaIdHex}/${object.lid}/${object.version}/${object.imported}`),
   )
   const missing: number[] = []
   for (const [index, key] of keys.entries()) {
     const id = await host.keys.unseal(key)
-    if (id === undefined || !held.has(`${id.toString('hex')}/${key.lid}/${key.version}`)) missing.push(index)
+    if (id === undefined || !held.has(`${id.toString('hex')}/${key.lid}/${key.version}/${key.imported === true}`))
+      missing.push(index)
     if (index % OBJECTS_PER_TURN === 0) await nextTurn()
   }
   return { ok: true, value: missing }

@@ -1,5 +1,4 @@
 import pkcs11, { type Handle } from 'pkcs11js'
-import type { KeySpecName } from '../../schemas/keys.ts'
 import type { Instruction, Outputs } from '../core/instruction.ts'
 import { SPECS } from '../core/lifecycle.ts'
 import { must } from '../core/result.ts'
@@ -9,27 +8,12 @@ import { toMaterialLabel } from './material.ts'
 import { findMechanism, type MechanismRow } from './mechanisms.ts'
 import { refuse } from './pkcs11Failure.ts'
 import { publicAttributesOf, toPairParameters, toSpki } from './publicKey.ts'
-import { destroyQuietly, findObjects, readAttribute, type Template } from './tokenObjects.ts'
+import { type NewObject, PRIVATE_USES, toPrivateTemplate, toSecretUses, UNWRAPPING_USES } from './templates.ts'
+import { destroyQuietly, findObjects, readAttribute } from './tokenObjects.ts'
 
 type Of<K extends Instruction['kind']> = Extract<Instruction, { readonly kind: K }>
 
 const CKA_ID_BYTES = 16
-
-/** What a new object is called and may do. */
-export interface NewObject {
-  readonly label: string
-  readonly ckaId: Buffer
-  readonly exportable: boolean
-}
-
-const toPrivateTemplate = (made: NewObject): Template => [
-  { type: pkcs11.CKA_TOKEN, value: true },
-  { type: pkcs11.CKA_PRIVATE, value: true },
-  { type: pkcs11.CKA_SENSITIVE, value: true },
-  { type: pkcs11.CKA_EXTRACTABLE, value: made.exportable },
-  { type: pkcs11.CKA_LABEL, value: made.label },
-  { type: pkcs11.CKA_ID, value: made.ckaId },
-]
 
 /** Makes a version's material; the ledger learns the sealed handle, and the public key of a pair. */
 export const generateKey = async (
@@ -51,17 +35,6 @@ export const generateKey = async (
   return { ok: true, value: { sealedHandle, publicKey: await generatePair(host, row, { ...made, keepPublic: false }) } }
 }
 
-/** What a new secret key may do, and no more. */
-const toSecretUses = (spec: KeySpecName): Template => {
-  const encrypts = SPECS[spec].usage === 'ENCRYPT_DECRYPT'
-  return [
-    { type: pkcs11.CKA_ENCRYPT, value: encrypts },
-    { type: pkcs11.CKA_DECRYPT, value: encrypts },
-    { type: pkcs11.CKA_SIGN, value: !encrypts },
-    { type: pkcs11.CKA_VERIFY, value: false },
-  ]
-}
-
 /** A secret key on the token, for AES or an HMAC. */
 export const generateSecret = (host: OpenHost, row: MechanismRow, made: NewObject): Promise<Handle> =>
   host.token.runLong((session) =>
@@ -79,7 +52,7 @@ export const generateSecret = (host: OpenHost, row: MechanismRow, made: NewObjec
 export const generatePair = (
   host: OpenHost,
   row: MechanismRow,
-  made: NewObject & { readonly keepPublic: boolean },
+  made: NewObject & { readonly keepPublic: boolean; readonly unwraps?: true },
 ): Promise<Buffer> =>
   host.token.runLong(async (session) => {
     const pair = await host.token.lib.C_GenerateKeyPairAsync(
@@ -88,12 +61,12 @@ export const generatePair = (
       [
         { type: pkcs11.CKA_TOKEN, value: made.keepPublic },
         { type: pkcs11.CKA_PRIVATE, value: false },
-        { type: pkcs11.CKA_VERIFY, value: true },
+        { type: made.unwraps ? pkcs11.CKA_WRAP : pkcs11.CKA_VERIFY, value: true },
         { type: pkcs11.CKA_LABEL, value: made.label },
         { type: pkcs11.CKA_ID, value: made.ckaId },
         ...toPairParameters(row.spec, row.bits),
       ],
-      [...toPrivateTemplate(made), { type: pkcs11.CKA_SIGN, value: true }],
+      [...toPrivateTemplate(made), ...(made.unwraps ? UNWRAPPING_USES : PRIVATE_USES)],
     )
     const spki = readSpki(host, row, pair.publicKey)
     if (!made.keepPublic) destroyQuietly(host.token, pair.publicKey)

@@ -1,10 +1,11 @@
 import type { KeySpecName } from '../../schemas/keys.ts'
 import type { Instruction, MaterialRef, Outputs } from '../core/instruction.ts'
-import type { Genesis, HsmObject } from '../core/ports.ts'
+import type { Genesis, HsmObject, WrappingSupport } from '../core/ports.ts'
 import { Sensitive } from '../core/sensitive.ts'
 import type { KeyStore } from './keyStore.ts'
 import type { HostFailure } from './pkcs11Failure.ts'
 import type { Token } from './token.ts'
+import type { HostWrapping } from './wrapping.ts'
 
 /** What a host can be asked besides instructions; one vocabulary for both placements. */
 export type AdminRequest =
@@ -40,6 +41,7 @@ export type HostReply<T = unknown> = { readonly ok: true; readonly value: T } | 
 export interface Greeting {
   readonly specs: readonly KeySpecName[]
   readonly handleKey: boolean
+  readonly wrapping: WrappingSupport
 }
 
 /** One opened token, as the handlers see it. */
@@ -49,6 +51,7 @@ export interface OpenHost {
   readonly origin: string
   readonly backend: string
   readonly specs: readonly KeySpecName[]
+  readonly wrapping: HostWrapping
 }
 
 /** Disposes the secrets of a value that nobody waits for any more. */
@@ -70,11 +73,18 @@ const SHAPES: Readonly<Record<HostRequestKind, (value: unknown) => boolean>> = {
   decrypt: (value) => has(value, 'plaintext', (member) => member instanceof Sensitive),
   reEncrypt: (value) => has(value, 'blob', isBytes),
   generateDataKey: (value) => has(value, 'blob', isBytes),
+  generateDataKeyPair: (value) => has(value, 'blob', isBytes) && has(value, 'publicKey', isBytes),
   random: (value) => has(value, 'bytes', (member) => member instanceof Sensitive),
   sign: (value) => has(value, 'signature', isBytes),
   verify: (value) => has(value, 'valid', isFlag),
   generateMac: (value) => has(value, 'mac', isBytes),
   verifyMac: (value) => has(value, 'valid', isFlag),
+  generateWrappingKey: (value) =>
+    has(value, 'sealedHandle', isBytes) &&
+    has(value, 'publicKey', isBytes) &&
+    has(value, 'secret', (member) => member instanceof Sensitive),
+  importKey: (value) => has(value, 'sealedHandle', isBytes),
+  exportKey: (value) => has(value, 'wrapped', isBytes),
   destroyKey: (value) => has(value, 'destroyed', isFlag),
   inventory: Array.isArray,
   findMissing: Array.isArray,

@@ -6,7 +6,15 @@ import { openGcm, randomFrom, sealGcm } from './gcm.ts'
 import { parseMaterialLabel, toContextKeyAad, toHandleAad, toHandleKeyLabel } from './material.ts'
 import { toPublicObject } from './publicKey.ts'
 import type { Token } from './token.ts'
-import { copyToSession, destroyQuietly, findObjects, isFinished, isSessionObject, readLabel } from './tokenObjects.ts'
+import {
+  copyToSession,
+  destroyQuietly,
+  findObjects,
+  isGenerated,
+  isImported,
+  isSessionObject,
+  readLabel,
+} from './tokenObjects.ts'
 
 /** The handles of one opened token: found once, copied into the session, kept while they are used. */
 export interface KeyStore {
@@ -66,7 +74,8 @@ export const createKeyStore = async (
   }
 
   const resolve = async (ref: MaterialRef, name: string): Promise<Handle | undefined> => {
-    const object = (await findMaterial(ref)).find((candidate) => isFinished(token, candidate))
+    const isMade = ref.imported ? isImported : isGenerated
+    const object = (await findMaterial(ref)).find((candidate) => isMade(token, candidate))
     if (object === undefined) return undefined
     const copy = copyToSession(token, object)
     copies.put(name, copy)
@@ -81,7 +90,7 @@ export const createKeyStore = async (
         { type: pkcs11.CKA_TOKEN, value: true },
         { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_SECRET_KEY },
         { type: pkcs11.CKA_LABEL, value: label },
-      ]).filter((object) => isFinished(token, object))
+      ]).filter((object) => isGenerated(token, object))
       // Two keys under the one label: somebody planted one, and neither can be trusted to be the ledger's.
       const [only, ...others] = found
       handleKey = only === undefined || others.length > 0 ? undefined : copyToSession(token, only)

@@ -1,4 +1,3 @@
-import type { KeySpecName } from '../../schemas/keys.ts'
 import type { HostConfig } from './host.ts'
 import type { Greeting, HostReply } from './hostRequest.ts'
 
@@ -29,7 +28,9 @@ export const isReply = (value: unknown): value is HostReply =>
     (value['ok'] === false && typeof value['code'] === 'string' && typeof value['message'] === 'string'))
 
 export const isGreeting = (value: unknown): value is Greeting =>
-  isRecord(value) && isSpecs(value['specs']) && typeof value['handleKey'] === 'boolean'
+  isRecord(value) && isNames(value['specs']) && typeof value['handleKey'] === 'boolean' && isWrapping(value['wrapping'])
 
-const isSpecs = (value: unknown): value is readonly KeySpecName[] =>
-  Array.isArray(value) && value.every((spec) => typeof spec === 'string')
+const isWrapping = (value: unknown): boolean =>
+  isRecord(value) && isNames(value['algorithms']) && isNames(value['specs'])
+
+const isNames = (value: unknown): boolean => Array.isArray(value) && value.every((name) => typeof name === 'string')

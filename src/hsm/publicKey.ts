@@ -2,9 +2,10 @@ import { createPublicKey } from 'node:crypto'
 import pkcs11 from 'pkcs11js'
 import type { KeySpecName } from '../../schemas/keys.ts'
 import { must } from '../core/result.ts'
+import { findMechanism } from './mechanisms.ts'
 
 /** PKCS#11 v3.0's CKK_EC_EDWARDS; pkcs11js has no name for it. */
-const CKK_EC_EDWARDS = 0x40
+export const CKK_EC_EDWARDS = 0x40
 /** DER of object identifier 1.3.101.112 (RFC 8410). */
 const ED25519_OID = Buffer.from('06032b6570', 'hex')
 
@@ -86,6 +87,28 @@ export const toPublicObject = (spec: KeySpecName, spki: Uint8Array): Template =>
   ]
 }
 
+/**
+ * The SPKI of a pair of this spec in the one form that this service writes; none if it is malformed, of another kind or
+ * size, or RSA with another exponent than 65537.
+ */
+export const normalizeSpki = (spec: KeySpecName, spki: Uint8Array): Buffer | undefined => {
+  try {
+    toPublicObject(spec, spki)
+    const key = createPublicKey({ key: Buffer.from(spki), format: 'der', type: 'spki' })
+    const { modulusLength, publicExponent } = key.asymmetricKeyDetails ?? {}
+    const isFitting =
+      key.asymmetricKeyType !== 'rsa' ||
+      (modulusLength === findMechanism(spec, 'generate')?.bits && publicExponent === 65537n)
+    if (!isFitting) return undefined
+    return createPublicKey({ key: key.export({ format: 'jwk' }), format: 'jwk' }).export({
+      format: 'der',
+      type: 'spki',
+    })
+  } catch {
+    return undefined
+  }
+}
+
 const toPoint = (keyType: number, curve: Buffer, point: Buffer): Template => [
   { type: pkcs11.CKA_KEY_TYPE, value: keyType },
   { type: pkcs11.CKA_EC_PARAMS, value: curve },
@@ -93,7 +116,7 @@ const toPoint = (keyType: number, curve: Buffer, point: Buffer): Template => [
 ]
 
 /** CKA_EC_POINT is a DER OCTET STRING around the point (PKCS#11 v3.0 §2.3.3); some tokens leave the wrapping out. */
-const unwrapOctetString = (value: Buffer): Buffer =>
+export const unwrapOctetString = (value: Buffer): Buffer =>
   value[0] === 4 && value[1] === value.length - 2 ? value.subarray(2) : value
 
 const fromJwk = (key: { readonly kty: string; readonly [member: string]: string }): Buffer =>

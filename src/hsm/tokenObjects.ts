@@ -42,11 +42,19 @@ export const readClass = (token: Token, object: Handle): number | undefined => {
 }
 
 /**
- * Whether a key object was finished: the token sets CKA_LOCAL with the key's value, as the last step of generating it,
- * so a process killed in between leaves a visible object with a label and without it.
+ * Whether the token made this key: it sets CKA_LOCAL with the key's value, as the last step of generating it, so a
+ * process killed in between leaves a visible object without it, and nobody can give it to a key of his own.
  */
-export const isFinished = (token: Token, object: Handle): boolean =>
+export const isGenerated = (token: Token, object: Handle): boolean =>
   readAttribute(token, object, pkcs11.CKA_LOCAL)?.[0] === 1
+
+/**
+ * Whether a key object from elsewhere was finished. C_UnwrapKey sets CKA_NEVER_EXTRACTABLE to false with the value
+ * (PKCS#11 v3.0 §5.18.4); until then it is true, as 45 kills of SoftHSM in the middle showed. CKA_VALUE_LEN tells
+ * nothing: SoftHSM leaves it 0 on an unwrapped key.
+ */
+export const isImported = (token: Token, object: Handle): boolean =>
+  !isGenerated(token, object) && readAttribute(token, object, pkcs11.CKA_NEVER_EXTRACTABLE)?.[0] === 0
 
 /** A copy that lives in this process's session: twice as fast in SoftHSM, and untouched by others who write the token. */
 export const copyToSession = (token: Token, object: Handle): Handle => {

@@ -201,6 +201,7 @@ export const describeHsm = (name: string, open: () => Promise<HsmUnderTest>) =>
           lid: swept.lid,
           version: 3,
           complete: true,
+          imported: false,
         },
       ])
       const ids = listed.map((object) => object.ckaIdHex)

@@ -31,6 +31,17 @@ describe('PKCS#11 objects and sessions on SoftHSM', () => {
     await softHsm[Symbol.asyncDispose]()
   })
 
+  /** A key of somebody's own under one of our labels. */
+  const plant = (label: string, idByte: number): Buffer =>
+    lib.C_CreateObject(token.keeper, [
+      { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_SECRET_KEY },
+      { type: pkcs11.CKA_KEY_TYPE, value: pkcs11.CKK_AES },
+      { type: pkcs11.CKA_TOKEN, value: true },
+      { type: pkcs11.CKA_LABEL, value: label },
+      { type: pkcs11.CKA_ID, value: Buffer.alloc(16, idByte) },
+      { type: pkcs11.CKA_VALUE, value: randomBytes(32) },
+    ])
+
   it('looks nothing up on the hot path', async () => {
     const host = createHsmHost(toHostConfig(softHsm), { use: () => library })
     await host.open()
@@ -88,22 +99,35 @@ describe('PKCS#11 objects and sessions on SoftHSM', () => {
   it('reports a half-written object as not complete, and does not use it', async () => {
     const lid = randomLid()
     const label = toMaterialLabel(ORIGIN, { epoch: 2, lid, version: 1 })
-    // What a kill between the object's creation and its value leaves: a label, an id, and CKA_LOCAL not set.
-    lib.C_CreateObject(token.keeper, [
-      { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_SECRET_KEY },
-      { type: pkcs11.CKA_KEY_TYPE, value: pkcs11.CKK_AES },
-      { type: pkcs11.CKA_TOKEN, value: true },
-      { type: pkcs11.CKA_LABEL, value: label },
-      { type: pkcs11.CKA_ID, value: Buffer.alloc(16, 0x0f) },
-      { type: pkcs11.CKA_VALUE, value: randomBytes(32) },
-    ])
+    const planted = plant(label, 0x0f)
+    const read = lib.C_GetAttributeValue.bind(lib)
+    // What a kill between the object's creation and its value leaves: CKA_LOCAL not set yet, CKA_NEVER_EXTRACTABLE still.
+    const spy = vi.spyOn(lib, 'C_GetAttributeValue').mockImplementation((session, object, template) => {
+      const isAsked = object.equals(planted) && template.some(({ type }) => type === pkcs11.CKA_NEVER_EXTRACTABLE)
+      return isAsked ? [{ type: pkcs11.CKA_NEVER_EXTRACTABLE, value: Buffer.of(1) }] : read(session, object, template)
+    })
+    const host = createHsmHost(toHostConfig(softHsm), { use: () => library })
+    await host.open()
+    expect(await host.run({ kind: 'inventory' })).toMatchObject({
+      ok: true,
+      value: expect.arrayContaining([expect.objectContaining({ label, lid, complete: false, imported: false })]),
+    })
+    spy.mockRestore()
+    expect(await host.run({ kind: 'destroyObjects', ckaIdsHex: ['0f'.repeat(16)] })).toEqual({ ok: true, value: 1 })
+    host.close()
+  })
+
+  it('takes an object that the token did not generate for an imported one, never for one of its own', async () => {
+    const lid = randomLid()
+    const label = toMaterialLabel(ORIGIN, { epoch: 2, lid, version: 1 })
+    plant(label, 0x0e)
     const host = createHsmHost(toHostConfig(softHsm), createLibraries())
     await host.open()
     expect(await host.run({ kind: 'inventory' })).toMatchObject({
       ok: true,
-      value: expect.arrayContaining([expect.objectContaining({ label, lid, complete: false })]),
+      value: expect.arrayContaining([expect.objectContaining({ label, lid, complete: true, imported: true })]),
     })
-    expect(await host.run({ kind: 'destroyObjects', ckaIdsHex: ['0f'.repeat(16)] })).toEqual({ ok: true, value: 1 })
+    expect(await host.run({ kind: 'destroyObjects', ckaIdsHex: ['0e'.repeat(16)] })).toEqual({ ok: true, value: 1 })
     host.close()
   })
 

@@ -26,7 +26,9 @@ const createScripted = (): Scripted => {
     answer: (reply) => pending.shift()?.(reply),
     start: async () => {
       worker.starts += 1
-      return worker.canStart ? { ok: true, value: { specs: ['AES_256'], handleKey: true } } : LOST
+      return worker.canStart
+        ? { ok: true, value: { specs: ['AES_256'], handleKey: true, wrapping: { algorithms: [], specs: [] } } }
+        : LOST
     },
     run: (request) => {
       worker.requests.push(request)
