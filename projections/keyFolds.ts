@@ -6,6 +6,7 @@ import type { Lid } from '../src/core/instruction.ts'
 import { must } from '../src/core/result.ts'
 import type { KeyRecord, KeysState, KeyVersionRecord } from './keys.ts'
 import type { EventMeta, Projection } from './projection.ts'
+import { moveRotation } from './rotation.ts'
 
 /** The events of one key that change its record, and so count as a revision. */
 type ChangeName = Exclude<keyof typeof KEY_EVENTS, 'KeyCreated' | 'BudgetWarned'>
@@ -13,8 +14,8 @@ type Change<N extends ChangeName> = (record: KeyRecord, data: EventData<N>, meta
 
 export const keysProjection: Projection<KeysState> = {
   name: 'keys',
-  version: 2,
-  initial: { byLid: ImmutableMap(), order: List(), rotating: ImmutableSet(), doomed: ImmutableSet() },
+  version: 3,
+  initial: { byLid: ImmutableMap(), order: List(), rotating: ImmutableMap(), doomed: ImmutableSet() },
   evolve(state, event, meta) {
     if (event.type === 'KeyCreated') return create(state, event.data, meta)
     return isChange(event) ? applyChange(state, event, meta) : state
@@ -78,13 +79,11 @@ const index = (state: KeysState, record: KeyRecord): KeysState => {
     record.state === 'pending_deletion' ||
     record.state === 'destroying' ||
     record.versions.some((version) => version.state === 'destroying')
-  const mark = <S extends KeysState['doomed']>(set: S, isIn: boolean) =>
-    isIn ? set.add(record.lid) : set.delete(record.lid)
   return {
     ...state,
     byLid: state.byLid.set(record.lid, record),
-    rotating: mark(state.rotating, record.rotation.enabled && record.state !== 'destroyed'),
-    doomed: mark(state.doomed, isDoomed),
+    rotating: moveRotation(state.rotating, state.byLid.get(record.lid), record),
+    doomed: isDoomed ? state.doomed.add(record.lid) : state.doomed.delete(record.lid),
   }
 }
 
@@ -96,13 +95,35 @@ const moveFrom =
     return { ...record, state: next }
   }
 
-const setVersion = (record: KeyRecord, number: number, next: Partial<KeyVersionRecord>): KeyRecord => {
-  const known = record.versions.some(({ version }) => version === number)
-  must(known, `an event names version ${number} of key ${record.lid}, which does not exist`)
+const moveVersion = (
+  record: KeyRecord,
+  number: number,
+  allowed: readonly KeyVersionRecord['state'][],
+  next: KeyVersionRecord['state'],
+): KeyRecord => {
+  const known = record.versions.find(({ version }) => version === number)
+  must(known !== undefined, `an event names version ${number} of key ${record.lid}, which does not exist`)
+  must(allowed.includes(known.state), `version ${number} of key ${record.lid} is ${known.state}, and became ${next}`)
   return {
     ...record,
-    versions: record.versions.map((version) => (version.version === number ? { ...version, ...next } : version)),
+    versions: record.versions.map((version) => (version === known ? { ...version, state: next } : version)),
   }
+}
+
+/** The current version goes only with its key. */
+const startVersionDestruction: Change<'KeyVersionDestructionStarted'> = (record, { version }) => {
+  must(version !== record.currentVersion, `the current version of key ${record.lid} was to be destroyed alone`)
+  return moveVersion(record, version, ['enabled'], 'destroying')
+}
+
+/** Of a key that is being destroyed, versions go one by one without a start of their own. */
+const destroyVersion: Change<'KeyVersionDestroyed'> = (record, { version }) =>
+  moveVersion(record, version, record.state === 'destroying' ? ['enabled', 'destroying'] : ['destroying'], 'destroyed')
+
+const raiseMinimum: Change<'MinDecryptionVersionSet'> = (record, { version }) => {
+  const isRaised = version >= record.minDecryptionVersion && version <= record.currentVersion
+  must(isRaised, `the minimum of key ${record.lid} went from ${record.minDecryptionVersion} to ${version}`)
+  return { ...record, minDecryptionVersion: version }
 }
 
 const rotate: Change<'KeyRotated'> = (record, data, meta) => {
@@ -148,9 +169,9 @@ const CHANGES: { readonly [N in ChangeName]: Change<N> } = {
     ...record,
     rotation: { ...record.rotation, enabled, ...(interval_days === undefined ? {} : { intervalDays: interval_days }) },
   }),
-  MinDecryptionVersionSet: (record, { version }) => ({ ...record, minDecryptionVersion: version }),
-  KeyVersionDestructionStarted: (record, { version }) => setVersion(record, version, { state: 'destroying' }),
-  KeyVersionDestroyed: (record, { version }) => setVersion(record, version, { state: 'destroyed' }),
+  MinDecryptionVersionSet: raiseMinimum,
+  KeyVersionDestructionStarted: startVersionDestruction,
+  KeyVersionDestroyed: destroyVersion,
   KeyDeletionScheduled: schedule,
   KeyDeletionCancelled: cancel,
   KeyDestructionStarted: (record) => ({ ...record, state: 'destroying' }),

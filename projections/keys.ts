@@ -56,12 +56,15 @@ export interface KeyRecord {
   readonly ordinal: number
 }
 
+/** Keys by the day of their next rotation, counted from 1970 in UTC: what is due is found without looking at every key. */
+export type RotationDays = ImmutableMap<number, ImmutableSet<Lid>>
+
 export interface KeysState {
   readonly byLid: ImmutableMap<string, KeyRecord>
   /** In order of creation; `ordinal` is the index. */
   readonly order: List<Lid>
-  /** Keys with a rotation policy in force, whatever their state. */
-  readonly rotating: ImmutableSet<Lid>
+  /** Keys with a rotation policy in force, whatever their state, by the day on which it wants the next version. */
+  readonly rotating: RotationDays
   /** Keys whose own state is on the way out (`pending_deletion`, `destroying`) or with a version that is. */
   readonly doomed: ImmutableSet<Lid>
 }

@@ -54,7 +54,7 @@ export const LIMITS = {
   rotationIntervalDaysMax: 2560,
   rotationIntervalDaysDefault: 365,
   rotationPaceMs: 650,
-  rotationSpreadMsMax: 12 * 3600 * 1000,
+  rotationSpreadMsMax: 20 * 3600 * 1000,
   dutyItemsMax: 256,
   dutyConcurrencyMax: 16,
   dutyRetryMs: 5_000,

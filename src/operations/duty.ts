@@ -10,11 +10,15 @@ export interface Duty {
   /** As operations are named; the records' action is `kms:<name>`. */
   readonly name: string
   /** What is due, most urgent first, by the name under which changes of it take turns (the LID of a key). Lazy. */
-  findDue(view: View, facts: Facts): Iterable<string>
+  findDue(view: View, facts: Facts): Iterable<string> | Spread
   /** What to do now, or nothing if it is no longer due or cannot be done yet; that leaves no record. */
   plan(subject: string, view: View, facts: Facts): PlanAs<object> | undefined
-  /** The least time between two items, for work that is to be spread; at once if absent. */
-  paceMs?(view: View, facts: Facts): number
   /** What cannot be undone waits while the local clock and the storage's disagree by more than `clockSkewMsMax`. */
   readonly needsTrueTime?: boolean
+}
+
+/** Work that is done one item after the other, with a pause between them. */
+export interface Spread {
+  readonly subjects: readonly string[]
+  readonly paceMs: number
 }

@@ -1,5 +1,6 @@
 import { findEffectiveState, listAncestors } from '../../projections/hierarchy.ts'
 import type { KeyRecord, KeyVersionRecord } from '../../projections/keys.ts'
+import { findNextRotationMs } from '../../projections/rotation.ts'
 import { countEncrypted } from '../../projections/usage.ts'
 import type { View } from '../../projections/view.ts'
 import type { KeyBody } from '../../schemas/keys.ts'
@@ -51,15 +52,6 @@ export const toKeyBody = (view: View, record: KeyRecord, facts: Facts): KeyBody 
     ...toDeletion(view, record),
     revision: record.revision,
   }
-}
-
-const DAY_MS = 24 * 3600 * 1000
-
-/** When a policy in force next adds a version: a whole interval after the current one was made. */
-export const findNextRotationMs = (record: KeyRecord): number | undefined => {
-  const { enabled, intervalDays } = record.rotation
-  if (!enabled || intervalDays === undefined) return undefined
-  return toCurrentVersion(record).createdAtMs + intervalDays * DAY_MS
 }
 
 const toRotation = (record: KeyRecord): KeyBody['rotation'] => {

@@ -1,37 +1,76 @@
 import type { KeyRecord } from '../../projections/keys.ts'
-import { countEncrypted } from '../../projections/usage.ts'
+import { findNextRotationMs, walkRotations } from '../../projections/rotation.ts'
+import { countEncrypted, parseVersionKey, toVersionKey, walkBusy } from '../../projections/usage.ts'
 import type { View } from '../../projections/view.ts'
 import type { RotationCause } from '../../schemas/keys.ts'
 import { LIMITS } from '../../schemas/limits.ts'
 import type { Duty } from './duty.ts'
-import { findNextRotationMs } from './keyBody.ts'
 import { type Facts, guardKey, planRecord } from './operation.ts'
 import { planRotation } from './rotateKey.ts'
 import { findUsableState } from './use.ts'
 
 /** Half of the budget: from here on it is time to rotate. */
-const isHalfUsed = (count: number, { messagesPerVersionMax }: Facts): boolean => count >= messagesPerVersionMax / 2
+const toHalf = ({ messagesPerVersionMax }: Facts): number => Math.ceil(messagesPerVersionMax / 2)
+
+/** The current versions with half of their budget used. */
+function* walkHalfUsed(view: View, facts: Facts): Generator<{ readonly name: string; readonly record: KeyRecord }> {
+  for (const name of walkBusy(view.usage, toHalf(facts))) {
+    const { lid, version } = parseVersionKey(name)
+    const record = view.keys.byLid.get(lid)
+    if (record?.currentVersion === version) yield { name, record }
+  }
+}
 
 /** Why a key with a policy in force is to rotate now, if it is. One that may not produce waits until it may again. */
 const findCause = (view: View, record: KeyRecord, facts: Facts): RotationCause | undefined => {
-  if (!record.rotation.enabled || record.versions.length >= LIMITS.keyVersionsMax) return undefined
-  if (!findUsableState(view, record, 'produce').ok) return undefined
-  if (isHalfUsed(countEncrypted(view.usage, record.lid, record.currentVersion), facts)) return 'budget'
   const nextMs = findNextRotationMs(record)
-  return nextMs !== undefined && nextMs <= facts.nowMs ? 'schedule' : undefined
+  if (nextMs === undefined) return undefined
+  const cause = nextMs <= facts.nowMs ? 'schedule' : isRunningOut(view, record, facts) ? 'budget' : undefined
+  return cause !== undefined && findUsableState(view, record, 'produce').ok ? cause : undefined
 }
 
-/** The keys to rotate, the one that waits longest first. However many intervals were missed, each rotates once. */
-const listDue = (view: View, facts: Facts): readonly KeyRecord[] =>
-  [...view.keys.rotating]
-    .flatMap((lid) => view.keys.byLid.get(lid) ?? [])
-    .filter((record) => findCause(view, record, facts) !== undefined)
-    .sort((a, b) => (findNextRotationMs(a) ?? 0) - (findNextRotationMs(b) ?? 0))
+/** Half used, and warned of: so that the warning always precedes the rotation. */
+const isRunningOut = ({ usage }: View, { lid, currentVersion }: KeyRecord, facts: Facts): boolean =>
+  usage.warned.has(toVersionKey(lid, currentVersion)) && countEncrypted(usage, lid, currentVersion) >= toHalf(facts)
 
-/** Rotates keys whose policy says so, spread over time when many fall due together. */
+interface DueKey {
+  readonly lid: string
+  readonly sinceMs: number
+}
+
+/** The keys to rotate, the one that waits longest first; a budget waits since now. */
+const listDue = (view: View, facts: Facts): readonly DueKey[] => {
+  const due = new Map<string, DueKey>()
+  const consider = (record: KeyRecord | undefined) => {
+    if (record === undefined || findCause(view, record, facts) === undefined) return
+    due.set(record.lid, { lid: record.lid, sinceMs: Math.min(findNextRotationMs(record) ?? facts.nowMs, facts.nowMs) })
+  }
+  for (const lid of walkRotations(view.keys.rotating, facts.nowMs)) consider(view.keys.byLid.get(lid))
+  for (const { record } of walkHalfUsed(view, facts)) consider(record)
+  return [...due.values()].sort((a, b) => a.sinceMs - b.sinceMs)
+}
+
+/**
+ * The pause between two of so many keys: never more than `rotationPaceMs`, and short enough that those that wait longest
+ * are done within `rotationSpreadMsMax` of their time. What is later than that already, as after a long downtime, gets
+ * as much time again.
+ */
+const findPace = (due: readonly DueKey[], nowMs: number): number => {
+  const lateMs = nowMs - (due[0]?.sinceMs ?? nowMs)
+  const leftMs = LIMITS.rotationSpreadMsMax - lateMs
+  return Math.min(LIMITS.rotationPaceMs, (leftMs > 0 ? leftMs : LIMITS.rotationSpreadMsMax) / Math.max(1, due.length))
+}
+
+/**
+ * Rotates keys whose policy says so, however many intervals were missed by one version, and spread over time when many
+ * fall due together.
+ */
 export const rotateDue: Duty = {
   name: 'RotateKey',
-  findDue: (view, facts) => listDue(view, facts).map(({ lid }) => lid),
+  findDue(view, facts) {
+    const due = listDue(view, facts)
+    return { subjects: due.map(({ lid }) => lid), paceMs: findPace(due, facts.nowMs) }
+  },
   plan(subject, view, facts) {
     const record = view.keys.byLid.get(subject)
     const cause = record && findCause(view, record, facts)
@@ -39,26 +78,20 @@ export const rotateDue: Duty = {
     const plan = planRotation(view, facts, record, cause)
     return plan.ok ? plan.value : undefined
   },
-  // A thousand take eleven minutes; of more than that, all are done within half a day.
-  paceMs: (view, facts) =>
-    Math.min(LIMITS.rotationPaceMs, LIMITS.rotationSpreadMsMax / Math.max(1, listDue(view, facts).length)),
 }
 
-/** Warns, once a version, that half of its budget is used. */
+/** Warns, once a version, that half of its budget is used. A version that was rotated away needs no warning. */
 export const warnOfBudget: Duty = {
   name: 'WarnOfBudget',
   *findDue(view, facts) {
-    for (const [name, count] of view.usage.encrypted)
-      if (isHalfUsed(count, facts) && !view.usage.warned.has(name)) yield name
+    for (const { name } of walkHalfUsed(view, facts)) if (!view.usage.warned.has(name)) yield name
   },
-  plan(subject, view, facts) {
-    const [lid = '', number = ''] = subject.split('/')
+  plan(subject, view) {
+    const { lid, version } = parseVersionKey(subject)
     const record = view.keys.byLid.get(lid)
-    const version = Number(number)
-    const count = countEncrypted(view.usage, lid, version)
-    if (record === undefined || view.usage.warned.has(subject) || !isHalfUsed(count, facts)) return undefined
+    if (record === undefined || record.currentVersion !== version || view.usage.warned.has(subject)) return undefined
     return planRecord([guardKey(view, record)], () => ({
-      event: { type: 'BudgetWarned', data: { lid, version, count } },
+      event: { type: 'BudgetWarned', data: { lid, version, count: countEncrypted(view.usage, lid, version) } },
       resources: [{ lid: record.lid, version }],
       toReply: () => ({}),
     }))

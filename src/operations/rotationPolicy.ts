@@ -1,12 +1,13 @@
 import type { IdempotencyRecord } from '../../projections/idempotency.ts'
 import type { KeyRecord } from '../../projections/keys.ts'
+import { findNextRotationMs } from '../../projections/rotation.ts'
 import type { View } from '../../projections/view.ts'
 import type { EventData } from '../../schemas/events.ts'
 import type { KeyBody } from '../../schemas/keys.ts'
 import { LIMITS } from '../../schemas/limits.ts'
 import type { Body, OperationName, Request } from '../../schemas/registry.ts'
 import { fail, ok, type Result } from '../core/result.ts'
-import { findNextRotationMs, toCurrentVersion, toFoldedKeyBody, toTimestamp } from './keyBody.ts'
+import { toCurrentVersion, toFoldedKeyBody, toTimestamp } from './keyBody.ts'
 import { type Facts, guardKey, type Operation, type PlanAs, planRecord, type Resolved, toClaim } from './operation.ts'
 import { checkRevision, takeKey } from './use.ts'
 
@@ -112,6 +113,7 @@ export const disableKeyRotation: Operation<'DisableKeyRotation'> = changing('Dis
 export const setMinDecryptionVersion: Operation<'SetMinDecryptionVersion'> = changing(
   'SetMinDecryptionVersion',
   ({ version }: Request<'SetMinDecryptionVersion'>, record) => {
+    if (record.usage !== 'ENCRYPT_DECRYPT') return fail('INVALID_REQUEST', `the key is for ${record.usage}`)
     if (version > record.currentVersion)
       return fail('INVALID_REQUEST', `version: the key has versions 1 to ${record.currentVersion}`)
     return version < record.minDecryptionVersion

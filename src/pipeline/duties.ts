@@ -1,5 +1,5 @@
 import { LIMITS } from '../../schemas/limits.ts'
-import type { Duty } from '../operations/duty.ts'
+import type { Duty, Spread } from '../operations/duty.ts'
 import type { Attempt, Recording } from './attempt.ts'
 import { toServiceSubject } from './envelope.ts'
 import { describeFault } from './fault.ts'
@@ -27,17 +27,17 @@ export const createDutyRunner = (
   const running = new Set<Promise<void>>()
   const cancels = new Map<Duty, () => void>()
 
-  const scheduleNext = (duty: Duty, retries: Retries, ms: number): void => {
+  const scheduleNext = (duty: Duty, agenda: Agenda, ms: number): void => {
     if (stopping.signal.aborted) return
     const run = () => {
-      const turn = takeTurn(tools, duty, retries).then(
-        (pauseMs) => scheduleNext(duty, retries, pauseMs ?? pollMs),
+      const turn = takeTurn(tools, duty, agenda).then(
+        (pauseMs) => scheduleNext(duty, agenda, pauseMs ?? pollMs),
         (error: unknown) => {
           tools.ports.telemetry.log('error', 'a duty failed inside the service', {
             duty: duty.name,
             ...describeFault(error),
           })
-          scheduleNext(duty, retries, pollMs)
+          scheduleNext(duty, agenda, pollMs)
         },
       )
       running.add(turn)
@@ -48,7 +48,7 @@ export const createDutyRunner = (
 
   return {
     start() {
-      for (const duty of duties) scheduleNext(duty, createRetries(), 0)
+      for (const duty of duties) scheduleNext(duty, { retries: createRetries(), left: [], paceMs: 0 }, 0)
     },
     async stop() {
       stopping.abort()
@@ -58,28 +58,47 @@ export const createDutyRunner = (
   }
 }
 
+/** What a duty is at: when what failed may be tried again, and the rest of what was found to be spread. */
+interface Agenda {
+  readonly retries: Retries
+  left: string[]
+  paceMs: number
+}
+
 /** One round of a duty. Gives the pause until the next, or nothing if there is nothing to do now. */
-const takeTurn = async (tools: Tools, duty: Duty, retries: Retries): Promise<number | undefined> => {
-  const { ledger, clock } = tools.ports
-  const { role, overdue } = ledger.status()
-  if (role !== 'writer' || overdue) return undefined
+const takeTurn = async (tools: Tools, duty: Duty, agenda: Agenda): Promise<number | undefined> => {
+  const { role, overdue } = tools.ports.ledger.status()
+  if (role !== 'writer' || overdue) {
+    agenda.left = []
+    return undefined
+  }
   if (duty.needsTrueTime && !(await isTimeTrue(tools, duty))) return undefined
+  if (agenda.left.length > 0) return takeStep(tools, duty, agenda)
   const facts = toFacts(tools)
-  const { nowMs } = facts
-  const paceMs = duty.paceMs?.(ledger.view(), facts)
-  const due = takeDue(duty.findDue(ledger.view(), facts), retries, {
-    nowMs,
-    max: paceMs === undefined ? LIMITS.dutyItemsMax : 1,
-  })
-  if (due.length === 0) return undefined
-  let done = 0
+  const found = duty.findDue(tools.ports.ledger.view(), facts)
+  if (!isSpread(found)) return takeAll(tools, duty, agenda, takeDue(found, agenda.retries, facts.nowMs))
+  agenda.left = takeDue(found.subjects, agenda.retries, facts.nowMs)
+  agenda.paceMs = found.paceMs
+  return takeStep(tools, duty, agenda)
+}
+
+const isSpread = (found: Iterable<string> | Spread): found is Spread => 'paceMs' in found
+
+/** Does what was found side by side. */
+const takeAll = async (tools: Tools, duty: Duty, { retries }: Agenda, due: readonly string[]) => {
+  let isAnyDone = false
   await doConcurrently(due, async (subject) => {
-    if (await doOne(tools, duty, subject)) {
-      done += 1
-      retries.forget(subject)
-    } else retries.postpone(subject, clock.now())
+    if ((await tryOne(tools, duty, retries, subject)) === 'done') isAnyDone = true
   })
-  return done === 0 ? undefined : (paceMs ?? 0)
+  return isAnyDone || due.length === LIMITS.dutyItemsMax ? 0 : undefined
+}
+
+/** Does one item of what was found to be spread; items that cannot be tried now cost no pause. */
+const takeStep = async (tools: Tools, duty: Duty, agenda: Agenda): Promise<number | undefined> => {
+  const wasFull = agenda.left.length === LIMITS.dutyItemsMax
+  for (let subject = agenda.left.shift(); subject !== undefined; subject = agenda.left.shift())
+    if ((await tryOne(tools, duty, agenda.retries, subject)) !== 'skipped') return agenda.paceMs
+  return wasFull ? 0 : undefined
 }
 
 /** Whether the clock that decides is right, as far as the storage's own can tell; if not, or if it does not tell, nothing is done. */
@@ -93,16 +112,13 @@ const isTimeTrue = async ({ ports }: Tools, duty: Duty): Promise<boolean> => {
   return false
 }
 
-const takeDue = (
-  found: Iterable<string>,
-  retries: Retries,
-  { nowMs, max }: { readonly nowMs: number; readonly max: number },
-): readonly string[] => {
+/** The first of what was found that may be tried now. What waits for another try does not stand in the way of the rest. */
+const takeDue = (found: Iterable<string>, retries: Retries, nowMs: number): string[] => {
   const due: string[] = []
   for (const subject of found) {
     if (retries.isWaiting(subject, nowMs)) continue
     due.push(subject)
-    if (due.length >= max) break
+    if (due.length >= LIMITS.dutyItemsMax) break
   }
   return due
 }
@@ -115,17 +131,26 @@ const doConcurrently = async (subjects: readonly string[], run: (subject: string
   await Promise.all(Array.from({ length: Math.min(LIMITS.dutyConcurrencyMax, subjects.length) }, work))
 }
 
-/** Whether the item was done. */
-const doOne = async (tools: Tools, duty: Duty, subject: string): Promise<boolean> => {
+/** `skipped`: nothing was tried, and nothing recorded. */
+type Outcome = 'done' | 'failed' | 'skipped'
+
+const tryOne = async (tools: Tools, duty: Duty, retries: Retries, subject: string): Promise<Outcome> => {
+  const outcome = await doOne(tools, duty, subject)
+  if (outcome === 'done') retries.forget(subject)
+  else retries.postpone(subject, tools.ports.clock.now())
+  return outcome
+}
+
+const doOne = async (tools: Tools, duty: Duty, subject: string): Promise<Outcome> => {
   const { ports, settings, lock, newId } = tools
   const leased = await lock.lease(subject)
-  if (!leased.ok) return false
+  if (!leased.ok) return 'skipped'
   using _turn = leased.value
   const plan = duty.plan(subject, ports.ledger.view(), toFacts(tools))
-  if (plan === undefined) return false
+  if (plan === undefined) return 'skipped'
   // A backend that is away would only fill the ledger with failures.
   const backend = plan.instruction?.backend
-  if (ports.hsm.status().some((status) => status.backend === backend && status.state === 'DOWN')) return false
+  if (ports.hsm.status().some((status) => status.backend === backend && status.state === 'DOWN')) return 'skipped'
   const requestId = newId()
   const recording: Recording = {
     requestId,
@@ -137,7 +162,7 @@ const doOne = async (tools: Tools, duty: Duty, subject: string): Promise<boolean
   const outgoing = await perform(recording, { found: [] }, plan)
   if (outgoing.ok) outgoing.dispose()
   else ports.telemetry.log('warn', 'a duty could not be done now', { duty: duty.name, code: outgoing.error.code })
-  return outgoing.ok
+  return outgoing.ok ? 'done' : 'failed'
 }
 
 interface Retries {

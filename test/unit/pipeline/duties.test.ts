@@ -9,11 +9,13 @@ import { live } from '../../fixtures/virtualTime.ts'
 /** Disables what is tagged `expired`; a key at a time, five seconds apart, if `isPaced`. */
 const expire = (isPaced = false): Duty => ({
   name: 'ExpireKey',
-  findDue: (view) =>
-    view.keys.order.filter((lid) => {
+  findDue(view) {
+    const subjects = view.keys.order.toArray().filter((lid) => {
       const record = view.keys.byLid.get(lid)
       return record?.state === 'enabled' && record.description === 'expired'
-    }),
+    })
+    return isPaced ? { subjects, paceMs: 5_000 } : subjects
+  },
   plan(subject, view, facts) {
     const record = view.keys.byLid.get(subject)
     if (record?.state !== 'enabled') return undefined
@@ -24,7 +26,6 @@ const expire = (isPaced = false): Duty => ({
       toReply: () => ({}),
     }))
   },
-  ...(isPaced ? { paceMs: () => 5_000 } : {}),
 })
 
 const countDisabled = async (stack: PipelineStack): Promise<number> =>
