@@ -51,14 +51,13 @@ const listDue = (view: View, facts: Facts): readonly DueKey[] => {
 }
 
 /**
- * The pause between two of so many keys: never more than `rotationPaceMs`, and short enough that those that wait longest
- * are done within `rotationSpreadMsMax` of their time. What is later than that already, as after a long downtime, gets
- * as much time again.
+ * The pause after each of `count` keys, the first of which waits since `sinceMs`: never more than `rotationPaceMs`, and
+ * short enough that those that wait longest are done within `rotationSpreadMsMax` of their time. What is later than that
+ * already, as after a long downtime, gets as much time again.
  */
-const findPace = (due: readonly DueKey[], nowMs: number): number => {
-  const lateMs = nowMs - (due[0]?.sinceMs ?? nowMs)
-  const leftMs = LIMITS.rotationSpreadMsMax - lateMs
-  return Math.min(LIMITS.rotationPaceMs, (leftMs > 0 ? leftMs : LIMITS.rotationSpreadMsMax) / Math.max(1, due.length))
+export const findPaceMs = (count: number, sinceMs: number, nowMs: number): number => {
+  const leftMs = sinceMs + LIMITS.rotationSpreadMsMax - nowMs
+  return Math.min(LIMITS.rotationPaceMs, (leftMs > 0 ? leftMs : LIMITS.rotationSpreadMsMax) / Math.max(1, count))
 }
 
 /**
@@ -69,7 +68,10 @@ export const rotateDue: Duty = {
   name: 'RotateKey',
   findDue(view, facts) {
     const due = listDue(view, facts)
-    return { subjects: due.map(({ lid }) => lid), paceMs: findPace(due, facts.nowMs) }
+    return {
+      subjects: due.map(({ lid }) => lid),
+      paceMs: findPaceMs(due.length, due[0]?.sinceMs ?? facts.nowMs, facts.nowMs),
+    }
   },
   plan(subject, view, facts) {
     const record = view.keys.byLid.get(subject)

@@ -112,15 +112,17 @@ const isTimeTrue = async ({ ports }: Tools, duty: Duty): Promise<boolean> => {
   return false
 }
 
-/** The first of what was found that may be tried now. What waits for another try does not stand in the way of the rest. */
+/** The first of what was found; what failed before comes last, and only when it may be tried again. */
 const takeDue = (found: Iterable<string>, retries: Retries, nowMs: number): string[] => {
   const due: string[] = []
+  const again: string[] = []
   for (const subject of found) {
-    if (retries.isWaiting(subject, nowMs)) continue
-    due.push(subject)
+    const untilMs = retries.findWaitMs(subject)
+    if (untilMs === undefined) due.push(subject)
+    else if (untilMs <= nowMs) again.push(subject)
     if (due.length >= LIMITS.dutyItemsMax) break
   }
-  return due
+  return [...due, ...again].slice(0, LIMITS.dutyItemsMax)
 }
 
 const doConcurrently = async (subjects: readonly string[], run: (subject: string) => Promise<void>): Promise<void> => {
@@ -166,7 +168,8 @@ const doOne = async (tools: Tools, duty: Duty, subject: string): Promise<Outcome
 }
 
 interface Retries {
-  isWaiting(subject: string, nowMs: number): boolean
+  /** When it may be tried again; nothing if it has not failed. */
+  findWaitMs(subject: string): number | undefined
   postpone(subject: string, nowMs: number): void
   forget(subject: string): void
 }
@@ -175,7 +178,7 @@ interface Retries {
 const createRetries = (): Retries => {
   const waiting = new Map<string, { readonly untilMs: number; readonly pauseMs: number }>()
   return {
-    isWaiting: (subject, nowMs) => (waiting.get(subject)?.untilMs ?? 0) > nowMs,
+    findWaitMs: (subject) => waiting.get(subject)?.untilMs,
     postpone(subject, nowMs) {
       const pauseMs = Math.min(LIMITS.dutyRetryMsMax, (waiting.get(subject)?.pauseMs ?? LIMITS.dutyRetryMs / 2) * 2)
       waiting.delete(subject)
