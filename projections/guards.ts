@@ -25,6 +25,8 @@ export type Guard =
   | { readonly kind: 'alias'; readonly name: string; readonly lid?: Lid }
   /** The key has no living descendants. */
   | { readonly kind: 'childless'; readonly lid: Lid }
+  /** The version is on its way out, as it was when the HSM was asked; nothing but its end can change that. */
+  | { readonly kind: 'doomed'; readonly lid: Lid; readonly version: number }
   /** The key may get one more name. */
   | { readonly kind: 'aliasRoom'; readonly lid: Lid; readonly aliasesMax: number }
   /** A version has budget left for one more message. */
@@ -67,6 +69,11 @@ export const checkGuard = (view: View, guard: Guard): Failure | undefined => {
       return hasLivingDescendants(view.keys, view.hierarchy, guard.lid)
         ? { code: 'KEY_HAS_DEPENDENTS', message: 'a key was made under this one while the request was under way' }
         : undefined
+    case 'doomed':
+      return view.keys.byLid.get(guard.lid)?.versions.find(({ version }) => version === guard.version)?.state ===
+        'destroying'
+        ? undefined
+        : { code: 'REVISION_CONFLICT', message: 'the version was destroyed while the request was under way' }
     case 'aliasRoom':
       return countAliases(view.aliases, guard.lid) < guard.aliasesMax
         ? undefined

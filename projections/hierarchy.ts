@@ -83,6 +83,70 @@ export function* walkDescendants(
   }
 }
 
+/** A place in a walk: the next child to visit of the key above. */
+interface Step {
+  readonly siblings: List<Lid>
+  readonly at: number
+}
+
+/**
+ * The keys below `root` as a tree is read: each key before what is below it, siblings in order of creation. Begins at
+ * `from`, which is one of them, at the cost of finding it on its way up and not of what comes before it: a list read
+ * page by page costs as much as one read at once. Nothing if `from` is no such key.
+ */
+export const walkTree = (
+  { keys, hierarchy }: { readonly keys: KeysState; readonly hierarchy: HierarchyState },
+  root: Lid,
+  { recursive, from }: { readonly recursive: boolean; readonly from?: KeyRecord },
+): Generator<Descendant> | undefined => {
+  const childrenOf = (lid: Lid): List<Lid> => hierarchy.children.get(lid) ?? List()
+  const path = from === undefined ? [{ siblings: childrenOf(root), at: 0 }] : findPath(keys, childrenOf, { root, from })
+  if (path === undefined || (!recursive && path.length > 1)) return undefined
+  return walkPath(keys, path, recursive ? childrenOf : () => List())
+}
+
+/** Where `from` stands, level by level, the highest first; nothing if it is not below `root`. */
+const findPath = (
+  keys: KeysState,
+  childrenOf: (lid: Lid) => List<Lid>,
+  { root, from }: { readonly root: Lid; readonly from: KeyRecord },
+): Step[] | undefined => {
+  const above = listAncestors(keys, from)
+  const depth = above.findIndex(({ lid }) => lid === root)
+  if (depth < 0) return undefined
+  return [from, ...above.slice(0, depth)]
+    .map((record, height): Step => {
+      const siblings = childrenOf(above[height]?.lid ?? root)
+      // The keys on the way down to `from` come before it, so they were visited.
+      return { siblings, at: findPlace(keys, siblings, record) + (height === 0 ? 0 : 1) }
+    })
+    .reverse()
+}
+
+/** Siblings stand in order of creation. */
+const findPlace = (keys: KeysState, siblings: List<Lid>, { ordinal }: KeyRecord): number => {
+  let [low, high] = [0, siblings.size - 1]
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    if ((keys.byLid.get(siblings.get(middle) ?? '')?.ordinal ?? 0) < ordinal) low = middle + 1
+    else high = middle
+  }
+  return low
+}
+
+function* walkPath(keys: KeysState, path: Step[], childrenOf: (lid: Lid) => List<Lid>): Generator<Descendant> {
+  for (let step = path.pop(); step !== undefined; step = path.pop()) {
+    const { siblings, at } = step
+    const lid = siblings.get(at)
+    if (lid === undefined) continue
+    const record = keys.byLid.get(lid)
+    must(record !== undefined, `key ${lid} is in the hierarchy and does not exist`)
+    path.push({ siblings, at: at + 1 })
+    yield { record, depth: path.length }
+    path.push({ siblings: childrenOf(lid), at: 0 })
+  }
+}
+
 const stricter = (a: KeyStateName, b: KeyStateName): KeyStateName => (strictness(a) >= strictness(b) ? a : b)
 
 /**

@@ -148,6 +148,15 @@ const cancel: Change<'KeyDeletionCancelled'> = (record) => {
   return { ...rest, state: deletion?.from === 'compromised' ? 'compromised' : 'disabled' }
 }
 
+/** From here on nothing brings it back, so its versions are on their way out with it. */
+const startDestruction: Change<'KeyDestructionStarted'> = (record) => {
+  must(record.state !== 'destroyed', `key ${record.lid} is destroyed and cannot be again`)
+  const versions = record.versions.map((version) =>
+    version.state === 'destroyed' ? version : { ...version, state: 'destroying' as const },
+  )
+  return { ...record, state: 'destroying', versions }
+}
+
 const destroy: Change<'KeyDestroyed'> = (record) => ({
   ...moveFrom(['destroying'], 'destroyed')(record),
   versions: record.versions.map((version) => ({ ...version, state: 'destroyed' })),
@@ -174,6 +183,6 @@ const CHANGES: { readonly [N in ChangeName]: Change<N> } = {
   KeyVersionDestroyed: destroyVersion,
   KeyDeletionScheduled: schedule,
   KeyDeletionCancelled: cancel,
-  KeyDestructionStarted: (record) => ({ ...record, state: 'destroying' }),
+  KeyDestructionStarted: startDestruction,
   KeyDestroyed: destroy,
 }

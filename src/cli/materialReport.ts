@@ -1,3 +1,4 @@
+import type { KeyVersionRecord } from '../../projections/keys.ts'
 import type { View } from '../../projections/view.ts'
 import type { Lid, MaterialRef } from '../core/instruction.ts'
 import type { Hsm, HsmObject, Telemetry } from '../core/ports.ts'
@@ -14,11 +15,10 @@ export interface MaterialReport {
 /** Names one version. */
 export const toVersionName = (lid: Lid, version: number): string => `${lid}/${version}`
 
-/** Every living version whose material is on this backend, with its epoch-free name. */
-export const listMaterial = (view: View, backend: string): readonly MaterialRef[] =>
+const listVersions = (view: View, backend: string, state: KeyVersionRecord['state']): readonly MaterialRef[] =>
   [...view.keys.byLid.values()].flatMap((record) =>
     record.versions
-      .filter((version) => version.backend === backend && version.state === 'enabled')
+      .filter((version) => version.backend === backend && version.state === state)
       .map((version) => ({
         lid: record.lid,
         version: version.version,
@@ -28,17 +28,24 @@ export const listMaterial = (view: View, backend: string): readonly MaterialRef[
       })),
   )
 
+/** Every living version whose material is on this backend. */
+export const listMaterial = (view: View, backend: string): readonly MaterialRef[] =>
+  listVersions(view, backend, 'enabled')
+
 /**
  * For the writer, once its epoch is open. Compares one backend's token with the ledger (invariant 12) and says loudly what does not fit. Nothing is destroyed.
  * Gives nothing while the backend does not answer.
  */
 export const reportMaterial = async (
-  { hsm, view, telemetry }: { readonly hsm: Hsm; readonly view: View; readonly telemetry: Telemetry },
+  { hsm, ledger, telemetry }: { readonly hsm: Hsm; readonly ledger: { view(): View }; readonly telemetry: Telemetry },
   backend: string,
   signal: AbortSignal,
 ): Promise<MaterialReport | undefined> => {
+  const view = ledger.view()
   const material = listMaterial(view, backend)
-  const named = new Set(material.map(({ lid, version }) => toVersionName(lid, version)))
+  // What is being destroyed may be there still or gone already: neither is amiss. What was destroyed and is back is.
+  const going = listVersions(view, backend, 'destroying')
+  const named = new Set([...material, ...going].map(({ lid, version }) => toVersionName(lid, version)))
   const inventory = await hsm.inventory(backend, signal)
   const absent = inventory.ok ? await hsm.findMissing(backend, material, signal) : inventory
   if (!inventory.ok || !absent.ok) {
@@ -49,7 +56,11 @@ export const reportMaterial = async (
   const isSettled = ({ epoch }: HsmObject) => epoch === undefined || epoch < view.at.epoch
   const isNamed = ({ lid, version, complete }: HsmObject) => complete && named.has(`${lid}/${version}`)
   const orphans = inventory.value.filter((object) => isSettled(object) && !isNamed(object))
-  const missing = new Set(absent.value.map(({ lid, version }) => toVersionName(lid, version)))
+  // Destroyed while the token was looked through is not missing.
+  const living = new Set(listMaterial(ledger.view(), backend).map(({ lid, version }) => toVersionName(lid, version)))
+  const missing = new Set(
+    absent.value.map(({ lid, version }) => toVersionName(lid, version)).filter((name) => living.has(name)),
+  )
   for (const name of missing)
     telemetry.log('error', 'material_missing: the HSM does not hold a version of the ledger', {
       backend,

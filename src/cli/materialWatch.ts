@@ -26,7 +26,7 @@ export const createMaterialWatch = ({ hsm, ledger, telemetry, backends }: Option
 
   const compareOne = async (backend: string): Promise<boolean> => {
     const signal = AbortSignal.timeout(LIMITS.hsmStartDeadlineMs)
-    const report = await reportMaterial({ hsm, view: ledger.view(), telemetry }, backend, signal)
+    const report = await reportMaterial({ hsm, ledger, telemetry }, backend, signal)
     if (report !== undefined) reports.set(backend, report)
     return report !== undefined
   }

@@ -98,7 +98,7 @@ const sweepBackend = async (
 ): Promise<Result<void, OperatorFault>> => {
   const view = parts.ledger.view()
   const signal = AbortSignal.timeout(LIMITS.hsmStartDeadlineMs)
-  const report = await reportMaterial({ ...parts, view }, backend, signal)
+  const report = await reportMaterial(parts, backend, signal)
   if (report === undefined) return fault(`backend ${backend} does not answer; nothing was swept on it`)
   const { orphans } = report
   for (const { label, ckaIdHex } of orphans) out.write(`${backend}  ${ckaIdHex}  ${label}\n`)

@@ -207,8 +207,8 @@ export interface Ledger<V, G> {
   /** Durable when it answers ok. LEDGER_UNAVAILABLE: outcome unknown, or not the writer. OVERLOADED: the queue is full. */
   append(entry: Entry<G>, signal: AbortSignal): Promise<Result<Appended<V>>>
   /**
-   * How far this process's clock, as the newest commit has it, is ahead of the storage's own timestamp of that commit;
-   * nothing if the storage does not tell.
+   * How far this process's clock is ahead of the one by which the storage stamps messages, at this moment; nothing if the
+   * storage does not tell.
    */
   measureClockSkew(signal: AbortSignal): Promise<number | undefined>
   /** The newest acknowledged and folded view; an immutable value. */

@@ -1,10 +1,11 @@
-import { decodeCommit } from '../core/commit.ts'
+import type { Clock } from '../core/ports.ts'
 import type { CommitStream } from './commitStream.ts'
 
-/** The time in the commit at `seq` minus the time at which the storage took it; nothing if either is not to be had. */
-export const measureClockSkew = async (stream: CommitStream, seq: number): Promise<number | undefined> => {
-  const back = await stream.readBack(seq)
-  if (back.kind !== 'found' || back.message.storedAtMs === undefined) return undefined
-  const commit = decodeCommit(back.message.payload)
-  return commit.ok ? commit.value.head.timeMs - back.message.storedAtMs : undefined
+/**
+ * How far the local clock is ahead of the one by which the storage stamps messages. Asked anew each time: the stamp of
+ * the newest commit says nothing of a clock that was set since.
+ */
+export const measureClockSkew = async (stream: CommitStream, clock: Clock): Promise<number | undefined> => {
+  const storageMs = await stream.tellTimeMs()
+  return storageMs === undefined ? undefined : clock.now() - storageMs
 }

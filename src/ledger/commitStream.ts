@@ -3,8 +3,6 @@ export interface StoredMessage {
   readonly seq: number
   readonly subject: string
   readonly payload: Uint8Array
-  /** The storage's own clock when it took the message, Unix milliseconds; only where it was asked for. No evidence. */
-  readonly storedAtMs?: number
 }
 
 /** A commit on its way into the stream; publishing it twice is publishing it once. */
@@ -27,10 +25,15 @@ export type ReadBack =
   | { readonly kind: 'absent' }
   | { readonly kind: 'unanswered'; readonly why: string }
 
-/** The two things the writer asks of the stream. Neither throws, and each answers within `natsRequestTimeoutMs`. */
+/** What the writer asks of the stream. Nothing throws, and each answers within `natsRequestTimeoutMs`. */
 export interface CommitStream {
   /** Publishes with expected stream, expected last sequence and message id. */
   publish(publication: Publication): Promise<PublishOutcome>
   /** Reads from the stream's leader, never by Direct Get: a replica may lag. */
   readBack(seq: number): Promise<ReadBack>
+  /**
+   * The clock by which the stream's leader stamps messages, as it stands now, in Unix milliseconds; nothing if it does
+   * not answer. No evidence of anything.
+   */
+  tellTimeMs(): Promise<number | undefined>
 }

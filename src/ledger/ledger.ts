@@ -74,7 +74,7 @@ const startService = (
       committer.wake()
       return answer
     },
-    measureClockSkew: () => measureClockSkew(createNatsStream(options.connection), state.tip.view.at.seq),
+    measureClockSkew: () => measureClockSkew(createNatsStream(options.connection), clock),
     view: () => state.tip.view,
     status: () => toStatus(state, queue.size),
     whenReady: () => booted,

@@ -32,7 +32,20 @@ export const createNatsStream = (connection: NatsConnection): CommitStream => {
         return { kind: 'unanswered', why: describeError(error) }
       }
     },
+    async tellTimeMs() {
+      try {
+        return toTimeMs(await ask(`$JS.API.STREAM.INFO.${STREAM_LEDGER}`, '', {}))
+      } catch {
+        return undefined
+      }
+    },
   }
+}
+
+/** A server tells its time with every stream info, since 2.10. */
+const toTimeMs = (answer: unknown): number | undefined => {
+  const timeMs = isObject(answer) ? Date.parse(String(answer['ts'])) : Number.NaN
+  return Number.isNaN(timeMs) ? undefined : timeMs
 }
 
 const toPublishOutcome = (answer: unknown): PublishOutcome => {
@@ -62,16 +75,7 @@ const toReadBack = (answer: unknown, seq: number): ReadBack => {
     return { kind: 'unanswered', why: 'the answer holds no message' }
   // A message without payload has no `data` member.
   const data = typeof message['data'] === 'string' ? message['data'] : ''
-  const storedAtMs = Date.parse(String(message['time']))
-  return {
-    kind: 'found',
-    message: {
-      seq,
-      subject: message['subject'],
-      payload: Buffer.from(data, 'base64'),
-      ...(Number.isNaN(storedAtMs) ? {} : { storedAtMs }),
-    },
-  }
+  return { kind: 'found', message: { seq, subject: message['subject'], payload: Buffer.from(data, 'base64') } }
 }
 
 const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>

@@ -2,6 +2,7 @@ import { listAncestors, walkDescendants } from '../../projections/hierarchy.ts'
 import type { KeyRecord, KeyVersionRecord } from '../../projections/keys.ts'
 import type { View } from '../../projections/view.ts'
 import type { Instruction } from '../core/instruction.ts'
+import { must } from '../core/result.ts'
 import type { Duty } from './duty.ts'
 import { type Facts, guardKey, type PlanAs, planInstruction, planRecord, type RecordedAs } from './operation.ts'
 import { toMaterial } from './use.ts'
@@ -36,7 +37,6 @@ const findDoomedVersion = (record: KeyRecord): KeyVersionRecord | undefined =>
  * durable by now, so nothing can use or bring back what is going. The last version of a key ends the key.
  */
 export const planVersionDestruction = <B>(
-  view: View,
   { record, version }: { readonly record: KeyRecord; readonly version: KeyVersionRecord },
   toReply: (folded: View) => B,
 ): PlanAs<B> => {
@@ -46,12 +46,14 @@ export const planVersionDestruction = <B>(
     backend: version.backend,
     key: toMaterial(record, version),
   }
-  const isLast = record.state === 'destroying' && countLeft(record) === 1
+  const isLast =
+    record.state === 'destroying' && record.versions.every((one) => one === version || one.state === 'destroyed')
   const toEvent = (destroyed: boolean): Event =>
     isLast
       ? { type: 'KeyDestroyed', data: { lid, confirmed: destroyed ? [version.version] : [] } }
       : { type: 'KeyVersionDestroyed', data: { lid, version: version.version, confirmed: destroyed } }
-  return planInstruction(instruction, [guardKey(view, record)], ({ destroyed }) => ({
+  // No other guard: what the HSM has confirmed is recorded, whatever became of the key or its ancestors meanwhile.
+  return planInstruction(instruction, [{ kind: 'doomed', lid, version: version.version }], ({ destroyed }) => ({
     event: toEvent(destroyed),
     resources: [{ lid, version: version.version }],
     toReply,
@@ -61,34 +63,19 @@ export const planVersionDestruction = <B>(
 /** Nobody waits for what a duty does. */
 const NO_REPLY = () => ({})
 
-const countLeft = ({ versions }: KeyRecord): number => versions.filter(({ state }) => state !== 'destroyed').length
-
 const planStart = (view: View, record: KeyRecord): PlanAs<object> =>
   planRecord([guardKey(view, record)], () => ({
     event: { type: 'KeyDestructionStarted', data: { lid: record.lid } },
     resources: [{ lid: record.lid }],
-    toReply: () => ({}),
+    toReply: NO_REPLY,
   }))
 
 const planNext = (view: View, record: KeyRecord, nowMs: number): PlanAs<object> | undefined => {
-  if (record.state === 'destroying') {
-    const left = record.versions.find(({ state }) => state !== 'destroyed')
-    return left === undefined
-      ? planEmptyEnd(view, record)
-      : planVersionDestruction(view, { record, version: left }, NO_REPLY)
-  }
   const doomed = findDoomedVersion(record)
-  if (doomed !== undefined) return planVersionDestruction(view, { record, version: doomed }, NO_REPLY)
+  if (doomed !== undefined) return planVersionDestruction({ record, version: doomed }, NO_REPLY)
+  must(record.state !== 'destroying', `key ${record.lid} is being destroyed and has no version left`)
   return isDue(view, record, nowMs) && !hasLivingChildren(view, record) ? planStart(view, record) : undefined
 }
-
-/** A key all of whose versions were destroyed one by one before. */
-const planEmptyEnd = (view: View, record: KeyRecord): PlanAs<object> =>
-  planRecord([guardKey(view, record)], () => ({
-    event: { type: 'KeyDestroyed', data: { lid: record.lid, confirmed: [] } },
-    resources: [{ lid: record.lid }],
-    toReply: () => ({}),
-  }))
 
 /** Destroys what is to be destroyed, step by step: each record makes the next step due, whoever writes then. */
 export const destroyDue: Duty = {
@@ -98,7 +85,7 @@ export const destroyDue: Duty = {
     for (const lid of view.keys.doomed) {
       const record = view.keys.byLid.get(lid)
       if (record === undefined) continue
-      if (record.state === 'destroying' || findDoomedVersion(record) !== undefined) yield lid
+      if (findDoomedVersion(record) !== undefined) yield lid
       else if (isDue(view, record, nowMs)) yield* walkDue(view, record)
     }
   },

@@ -1,24 +1,16 @@
-import { type Descendant, findEffectiveState, listAncestors, walkDescendants } from '../../projections/hierarchy.ts'
+import { type Descendant, findEffectiveState, listAncestors, walkTree } from '../../projections/hierarchy.ts'
 import type { KeyRecord } from '../../projections/keys.ts'
 import type { View } from '../../projections/view.ts'
-import type { Body } from '../../schemas/registry.ts'
-import { must, ok, type Result } from '../core/result.ts'
+import type { Body, Request } from '../../schemas/registry.ts'
+import { fail, must, ok, type Result } from '../core/result.ts'
 import { parseCursor, toKeyPlace } from './cursor.ts'
 import { type Candidate, guardKey, type Operation, planRecord, type Resolved } from './operation.ts'
 import { takeKey } from './use.ts'
 
 type Relatives = 'GetKeyDependents' | 'GetKeyAncestors'
 
-/** The relatives from the cursor on, in order of creation, which later changes do not disturb. */
-const fromCursor = (relatives: readonly Descendant[], cursor: string | undefined): Result<Iterable<Candidate>> => {
-  const from = parseCursor(cursor)
-  if (!from.ok) return from
-  return ok(
-    relatives
-      .filter(({ record }) => record.ordinal >= from.value)
-      .sort((a, b) => a.record.ordinal - b.record.ordinal)
-      .map(({ record, depth }) => ({ record, depth, place: toKeyPlace(record.ordinal) })),
-  )
+function* toCandidates(relatives: Iterable<Descendant>): Generator<Candidate> {
+  for (const { record, depth } of relatives) yield { record, depth, place: toKeyPlace(record.ordinal) }
 }
 
 const toItems = ({ view, page }: Resolved): Body<Relatives> => {
@@ -40,12 +32,13 @@ const toItems = ({ view, page }: Resolved): Body<Relatives> => {
 const relatives = <N extends Relatives>(
   name: N,
   type: 'DependentsListed' | 'AncestorsListed',
-  list: (record: KeyRecord, view: View, recursive: boolean) => readonly Descendant[],
-): Operation<Relatives> => ({
+  list: (input: Request<N>, record: KeyRecord, view: View) => Result<Iterable<Descendant>>,
+): Operation<N> => ({
   targets: (input) => ok([{ kind: 'key', action: `kms:${name}`, ref: input.key_id }]),
   candidates(input, [record], view) {
     must(record !== undefined, 'relatives of no key')
-    return fromCursor(list(record, view, 'recursive' in input && input.recursive === true), input.cursor)
+    const found = list(input, record, view)
+    return found.ok ? ok(toCandidates(found.value)) : found
   },
   plan(_input, resolved) {
     const record = takeKey(resolved)
@@ -60,12 +53,26 @@ const relatives = <N extends Relatives>(
   },
 })
 
-/** A parent always comes before its children. */
-export const getKeyDependents = relatives('GetKeyDependents', 'DependentsListed', (record, view, recursive) => [
-  ...walkDescendants(view.keys, view.hierarchy, record.lid, recursive),
-])
+/** As a tree is read, so that no page costs what lies before it; a parent comes before its children. */
+export const getKeyDependents = relatives('GetKeyDependents', 'DependentsListed', (input, record, view) => {
+  const place = parseCursor(input.cursor)
+  if (!place.ok) return place
+  const from = input.cursor === undefined ? undefined : view.keys.byLid.get(view.keys.order.get(place.value) ?? '')
+  const recursive = input.recursive === true
+  const found =
+    input.cursor !== undefined && from === undefined
+      ? undefined
+      : walkTree(view, record.lid, { recursive, ...(from === undefined ? {} : { from }) })
+  return found === undefined ? fail('INVALID_REQUEST', 'cursor must be a next_cursor of this list') : ok(found)
+})
 
 /** The root comes first. */
-export const getKeyAncestors = relatives('GetKeyAncestors', 'AncestorsListed', (record, view) =>
-  listAncestors(view.keys, record).map((ancestor, index) => ({ record: ancestor, depth: index + 1 })),
-)
+export const getKeyAncestors = relatives('GetKeyAncestors', 'AncestorsListed', (input, record, view) => {
+  const place = parseCursor(input.cursor)
+  if (!place.ok) return place
+  const nearestFirst = listAncestors(view.keys, record).map((ancestor, index) => ({
+    record: ancestor,
+    depth: index + 1,
+  }))
+  return ok(nearestFirst.reverse().filter((ancestor) => ancestor.record.ordinal >= place.value))
+})

@@ -101,7 +101,7 @@ export const destroyKeyVersion: Operation<'DestroyKeyVersion'> = {
           const doomed = now?.versions.find((one) => one.version === version && one.state === 'destroying')
           if (now === undefined || doomed === undefined) return undefined
           const confirmed = (after: View) => toReply(after, lid, version, facts)
-          return planVersionDestruction(folded, { record: now, version: doomed }, confirmed)
+          return planVersionDestruction({ record: now, version: doomed }, confirmed)
         },
       })),
     )

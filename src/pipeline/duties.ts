@@ -72,7 +72,6 @@ const takeTurn = async (tools: Tools, duty: Duty, agenda: Agenda): Promise<numbe
     agenda.left = []
     return undefined
   }
-  if (duty.needsTrueTime && !(await isTimeTrue(tools, duty))) return undefined
   if (agenda.left.length > 0) return takeStep(tools, duty, agenda)
   const facts = toFacts(tools)
   const found = duty.findDue(tools.ports.ledger.view(), facts)
@@ -86,6 +85,7 @@ const isSpread = (found: Iterable<string> | Spread): found is Spread => 'paceMs'
 
 /** Does what was found side by side. */
 const takeAll = async (tools: Tools, duty: Duty, { retries }: Agenda, due: readonly string[]) => {
+  if (due.length === 0 || !(await isTimeTrue(tools, duty))) return undefined
   let isAnyDone = false
   await doConcurrently(due, async (subject) => {
     if ((await tryOne(tools, duty, retries, subject)) === 'done') isAnyDone = true
@@ -95,14 +95,19 @@ const takeAll = async (tools: Tools, duty: Duty, { retries }: Agenda, due: reado
 
 /** Does one item of what was found to be spread; items that cannot be tried now cost no pause. */
 const takeStep = async (tools: Tools, duty: Duty, agenda: Agenda): Promise<number | undefined> => {
+  if (agenda.left.length === 0 || !(await isTimeTrue(tools, duty))) return undefined
   const wasFull = agenda.left.length === LIMITS.dutyItemsMax
   for (let subject = agenda.left.shift(); subject !== undefined; subject = agenda.left.shift())
     if ((await tryOne(tools, duty, agenda.retries, subject)) !== 'skipped') return agenda.paceMs
   return wasFull ? 0 : undefined
 }
 
-/** Whether the clock that decides is right, as far as the storage's own can tell; if not, or if it does not tell, nothing is done. */
+/**
+ * Whether the clock that decides is right, as far as the storage's own can tell at this moment. What cannot be undone
+ * is not done if it is not, or if the storage does not tell.
+ */
 const isTimeTrue = async ({ ports }: Tools, duty: Duty): Promise<boolean> => {
+  if (!duty.needsTrueTime) return true
   const skewMs = await ports.ledger.measureClockSkew(AbortSignal.timeout(LIMITS.natsRequestTimeoutMs))
   if (skewMs !== undefined && Math.abs(skewMs) <= LIMITS.clockSkewMsMax) return true
   ports.telemetry.log('error', 'the clocks of service and storage disagree: what cannot be undone waits', {

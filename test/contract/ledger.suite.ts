@@ -17,6 +17,8 @@ export interface LedgerUnderTest extends AsyncDisposable {
   readonly ledger: Ledger<View, Guard>
   readonly pin: Pin
   readMessages(): Promise<readonly StoredMessage[]>
+  /** Sets the ledger's own clock apart from the storage's. */
+  setClockAhead(ms: number): void
 }
 
 export const QUEUE_MAX = 600
@@ -168,6 +170,15 @@ export const describeLedger = (name: string, open: () => Promise<LedgerUnderTest
       await Promise.all([first, second])
       expect(order.map((line) => line.split(' ')[2])).toEqual(['0', '0'])
       expect(order[0]).toContain('first')
+    })
+
+    it('tells how far its clock is ahead of the storage’s at this moment, whatever the last commit says', async () => {
+      await append([eventOf('LedgerHeadRead', {})])
+      for (const aheadMs of [0, 3_600_000, -3_600_000, 0]) {
+        under.setClockAhead(aheadMs)
+        const skewMs = await under.ledger.measureClockSkew(never)
+        expect(Math.abs((skewMs ?? Number.NaN) - aheadMs)).toBeLessThan(60_000)
+      }
     })
 
     it('leaves one chain that verifies with origin and root public key alone', async () => {

@@ -68,18 +68,42 @@ describe('a key scheduled for deletion', () => {
     expect((await stack.succeed('EnableKey', { key_id: plain })).key.scheduled_deletion_at).toBeUndefined()
   })
 
-  test('waits while the clocks of service and storage disagree', async () => {
+  test.each([
+    ['is ahead of the storage’s', { skewMs: LIMITS.clockSkewMsMax + 1, blind: undefined }],
+    ['is behind the storage’s', { skewMs: -LIMITS.clockSkewMsMax - 1, blind: undefined }],
+    ['cannot be compared with the storage’s', { skewMs: 0, blind: 'unanswered' as const }],
+  ])('waits while the service’s clock %s, even if the last record was right', async (_what, wrong) => {
     await using stack = await createPipelineStack()
     const key = await stack.createKey()
-    stack.ledger.stream.skewMs = LIMITS.clockSkewMsMax + 1
     await schedule(stack, key)
+    Object.assign(stack.ledger.stream, wrong)
     stack.pipeline.duties.start()
     await passGrace(stack)
     expect(await stateOf(stack, key)).toBe('pending_deletion')
-    stack.ledger.stream.skewMs = 0
-    await stack.createKey()
+    expect(stack.log.lines.map(({ message }) => message)).toContain(
+      'the clocks of service and storage disagree: what cannot be undone waits',
+    )
+    Object.assign(stack.ledger.stream, { skewMs: LIMITS.clockSkewMsMax - 1, blind: undefined })
     await live(stack.time, 30_000)
     expect(await stateOf(stack, key)).toBe('destroyed')
+    await stack.pipeline.duties.stop()
+  })
+
+  test('says of every version that it is on its way out, from the moment nothing can bring it back', async () => {
+    await using stack = await createPipelineStack()
+    const key = await stack.createKey()
+    await stack.succeed('RotateKey', { key_id: key })
+    await schedule(stack, key)
+    stack.hsm.setAway(true)
+    stack.pipeline.duties.start()
+    await passGrace(stack)
+    const { key: body } = await stack.succeed('DescribeKey', { key_id: key })
+    expect([body.state, body.key_versions.map(({ state }) => state)]).toEqual([
+      'destroying',
+      ['destroying', 'destroying'],
+    ])
+    for (const operation of ['CancelKeyDeletion', 'EnableKey', 'ReportKeyCompromise'] as const)
+      expect(toCode(await stack.send(operation, { key_id: key }))).toBe('INVALID_STATE_TRANSITION')
     await stack.pipeline.duties.stop()
   })
 
@@ -213,6 +237,23 @@ describe('one version', () => {
     expect(await inventoryOf(stack)).toEqual([`${key}/2`])
     expect((await stack.succeed('GetKeyVersion', { key_id: key, version: 1 })).version.state).toBe('destroyed')
     await stack.pipeline.duties.stop()
+  })
+
+  test('is recorded as confirmed though an ancestor is disabled while the HSM destroys it', async () => {
+    await using stack = await createPipelineStack()
+    const root = await stack.createKey()
+    const key = await stack.createKey({ parent_key_id: root })
+    await stack.succeed('RotateKey', { key_id: key })
+    stack.ports.faults.afterHsm = async () => {
+      stack.ports.faults.afterHsm = undefined
+      await stack.succeed('DisableKey', { key_id: root })
+    }
+    const { version } = await stack.succeed('DestroyKeyVersion', { key_id: key, version: 1 })
+    expect(version.state).toBe('destroyed')
+    expect(stack.ports.events.find(({ type }) => type === 'KeyVersionDestroyed')?.data).toMatchObject({
+      version: 1,
+      confirmed: true,
+    })
   })
 
   test('that is the current one stays', async () => {

@@ -148,22 +148,22 @@ describe('relatives', () => {
     return { root, left, right, leaf }
   }
 
-  test('are children only, or all descendants in order of creation with their depth and parent', async () => {
+  test('are children only, or all descendants as a tree is read, with their depth and parent', async () => {
     await using stack = await createPipelineStack()
     const { root, left, right, leaf } = await family(stack)
     expect(await readAll(stack, 'GetKeyDependents', { key_id: root })).toEqual([[left, right]])
     const { items } = await stack.succeed('GetKeyDependents', { key_id: root, recursive: true })
     expect(items).toEqual([
       { id: left, depth: 1, parent_id: root, state: 'enabled' },
-      { id: right, depth: 1, parent_id: root, state: 'enabled' },
       { id: leaf, depth: 2, parent_id: left, state: 'enabled' },
+      { id: right, depth: 1, parent_id: root, state: 'enabled' },
     ])
   })
 
   test('keep their place while descendants are added', async () => {
     await using stack = await createPipelineStack()
     const { root, left, right, leaf } = await family(stack)
-    const expected = [left, right, leaf]
+    const expected = [left, leaf, right]
     const pages = await readAll(
       stack,
       'GetKeyDependents',
@@ -173,6 +173,28 @@ describe('relatives', () => {
       },
     )
     expect(pages.flat()).toEqual(expected)
+  })
+
+  test('are the same whatever the size of a page, and a cursor of another list is refused', async () => {
+    await using stack = await createPipelineStack()
+    const { root, left, right, leaf } = await family(stack)
+    for (const parent_key_id of [leaf, left, root, right]) await stack.createKey({ parent_key_id })
+    const listed = { key_id: root, recursive: true }
+    const [whole] = await readAll(stack, 'GetKeyDependents', listed)
+    expect(whole?.length).toBe(7)
+    for (const max_results of [1, 2, 3])
+      expect((await readAll(stack, 'GetKeyDependents', { ...listed, max_results })).flat()).toEqual(whole)
+    const codes = []
+    for (const [key_id, recursive, ordinal] of [
+      [left, true, 2],
+      [root, false, 3],
+      [root, true, 0],
+      [root, true, 99],
+    ] as const)
+      codes.push(
+        toCode(await stack.send('GetKeyDependents', { key_id, recursive, cursor: toCursor(toKeyPlace(ordinal)) })),
+      )
+    expect(codes).toEqual(Array.from({ length: 4 }, () => 'INVALID_REQUEST'))
   })
 
   test('above a key are listed from the root, with effective states', async () => {
@@ -193,7 +215,7 @@ describe('relatives', () => {
     stack.pdp.script(({ action, resource }) =>
       action === 'kms:DescribeKey' && resource.id === left ? 'deny' : 'permit',
     )
-    expect(await readAll(stack, 'GetKeyDependents', { key_id: root, recursive: true })).toEqual([[right, leaf]])
+    expect(await readAll(stack, 'GetKeyDependents', { key_id: root, recursive: true })).toEqual([[leaf, right]])
     expect(await readAll(stack, 'GetKeyAncestors', { key_id: leaf })).toEqual([[root]])
   })
 })
