@@ -267,8 +267,7 @@ describe('one version', () => {
 
 test('a thousand keys due at once are all destroyed', async () => {
   await using stack = await createPipelineStack()
-  const ids: string[] = []
-  for (let n = 0; n < 1000; n += 1) ids.push(await stack.createKey())
+  const ids = await Promise.all(Array.from({ length: 1000 }, () => stack.createKey()))
   await Promise.all(ids.map((id) => schedule(stack, id)))
   stack.pipeline.duties.start()
   await passGrace(stack, 60)

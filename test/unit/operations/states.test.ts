@@ -1,137 +1,96 @@
 import { describe, expect, test } from 'vitest'
-import type { View } from '../../../projections/view.ts'
 import { KEY_STATES, type KeyStateName } from '../../../schemas/keys.ts'
-import type { OperationName } from '../../../schemas/registry.ts'
+import { CONTRACTS, OPERATION_NAMES } from '../../../schemas/registry.ts'
+import { STATE_ALLOWS } from '../../../src/core/lifecycle.ts'
 import { createPipelineStack, type PipelineStack, toCode } from '../../fixtures/pipelineStack.ts'
+import {
+  answerRows,
+  COMMANDED,
+  command,
+  createFamily,
+  expectAnswers,
+  type Family,
+  listTried,
+  ROWS,
+  strictest,
+} from '../../fixtures/stateMatrix.ts'
+import { live } from '../../fixtures/virtualTime.ts'
 
-type Body = () => Readonly<Record<string, unknown>>
-type Case = readonly [what: string, operation: OperationName, body: Body]
+const GRACE_MS = 7 * 24 * 3600 * 1000
 
-/** What each state of a key answers to each kind of use. The one table behind all rows below. */
-const ANSWERS: Readonly<Record<'produce' | 'consume' | 'parent' | 'read' | 'enable' | 'disable', readonly string[]>> = {
-  //        enabled, compromised, disabled, pending_deletion, destroying, destroyed
-  produce: ['OK', 'KEY_NOT_USABLE', 'KEY_NOT_USABLE', 'KEY_NOT_USABLE', 'KEY_NOT_USABLE', 'KEY_NOT_USABLE'],
-  consume: ['OK', 'OK', 'KEY_NOT_USABLE', 'KEY_NOT_USABLE', 'KEY_NOT_USABLE', 'KEY_NOT_USABLE'],
-  parent: ['OK', ...Array.from({ length: 5 }, () => 'PARENT_NOT_USABLE')],
-  read: Array.from({ length: 6 }, () => 'OK'),
-  enable: [
-    'INVALID_STATE_TRANSITION',
-    'INVALID_STATE_TRANSITION',
-    'OK',
-    ...Array.from({ length: 3 }, () => 'INVALID_STATE_TRANSITION'),
-  ],
-  disable: ['OK', ...Array.from({ length: 5 }, () => 'INVALID_STATE_TRANSITION')],
+const isCommanded = (state: KeyStateName): state is (typeof COMMANDED)[number] => COMMANDED.some((one) => one === state)
+
+const systemOf = (stack: PipelineStack) => ({
+  async send(...request: Parameters<PipelineStack['send']>) {
+    const outgoing = await stack.send(...request)
+    return outgoing.ok ? { code: 'OK', body: { ...outgoing.body } } : { code: toCode(outgoing), body: {} }
+  },
+})
+
+/** Moves keys to a state as life does: by a command, or by the passing of their grace period, with or without an HSM. */
+const putInto = async (stack: PipelineStack, ids: readonly string[], state: KeyStateName): Promise<void> => {
+  const system = systemOf(stack)
+  for (const id of ids) await command(system, id, isCommanded(state) ? state : 'pending_deletion')
+  if (isCommanded(state)) return
+  stack.hsm.setAway(state === 'destroying')
+  stack.pipeline.duties.start()
+  await stack.time.jump(GRACE_MS)
+  await live(stack.time, 15_000)
+  await stack.pipeline.duties.stop()
+  stack.hsm.setAway(false)
 }
 
-type Kind = keyof typeof ANSWERS
-const USES: readonly Kind[] = ['produce', 'consume', 'parent', 'read']
-const CHANGES: readonly Kind[] = ['enable', 'disable']
+const CELLS = KEY_STATES.flatMap(
+  (above) => KEY_STATES.map((own) => ({ own, above, effective: strictest(own, above) })),
+  // What an ancestor takes along is destroyed before the ancestor begins.
+).filter(({ own, above }) => isCommanded(above) || own === 'destroyed')
 
-/** One encryption key, one signing key with what they made, and every request about them, by kind of use. */
-const setUp = async (stack: PipelineStack) => {
-  const root = await stack.createKey()
-  const key_id = await stack.createKey({ parent_key_id: root })
-  const signing = await stack.createKey({ parent_key_id: root, key_spec: 'ED25519' })
-  const other = await stack.createKey()
-  const bytes = () => Buffer.from('message')
-  const seal = async (id: string) =>
-    Uint8Array.from((await stack.succeed('Encrypt', { key_id: id, plaintext: bytes() })).ciphertext_blob)
-  const [own, others] = [await seal(key_id), await seal(other)]
-  const signature = Uint8Array.from((await stack.succeed('Sign', { key_id: signing, message: bytes() })).signature)
-  const cases: Readonly<Record<Kind, readonly Case[]>> = {
-    produce: [
-      ['Encrypt', 'Encrypt', () => ({ key_id, plaintext: bytes() })],
-      ['GenerateDataKey', 'GenerateDataKey', () => ({ key_id })],
-      ['GenerateDataKeyWithoutPlaintext', 'GenerateDataKeyWithoutPlaintext', () => ({ key_id })],
-      [
-        'ReEncrypt to it',
-        'ReEncrypt',
-        () => ({ ciphertext_blob: Uint8Array.from(others), destination_key_id: key_id }),
-      ],
-      ['Sign', 'Sign', () => ({ key_id: signing, message: bytes() })],
-    ],
-    consume: [
-      ['Decrypt', 'Decrypt', () => ({ ciphertext_blob: Uint8Array.from(own) })],
-      ['ReEncrypt from it', 'ReEncrypt', () => ({ ciphertext_blob: Uint8Array.from(own), destination_key_id: other })],
-      ['Verify', 'Verify', () => ({ key_id: signing, message: bytes(), signature: Uint8Array.from(signature) })],
-    ],
-    parent: [['CreateKey below it', 'CreateKey', () => ({ key_spec: 'AES_256', parent_key_id: key_id })]],
-    read: [
-      ['DescribeKey', 'DescribeKey', () => ({ key_id })],
-      ['GetPublicKey', 'GetPublicKey', () => ({ key_id: signing })],
-      ['GetKeyDependents', 'GetKeyDependents', () => ({ key_id })],
-      ['GetKeyAncestors', 'GetKeyAncestors', () => ({ key_id })],
-      ['ListKeys', 'ListKeys', () => ({})],
-    ],
-    enable: [['EnableKey', 'EnableKey', () => ({ key_id })]],
-    disable: [['DisableKey', 'DisableKey', () => ({ key_id })]],
-  }
-  return { root, keys: [key_id, signing], cases }
+const setUp = async (stack: PipelineStack, own: KeyStateName, above: KeyStateName): Promise<Family> => {
+  const family = await createFamily(systemOf(stack), 'one')
+  await putInto(stack, listTried(family), own)
+  await putInto(stack, [family.root], above)
+  return family
 }
 
-/** Puts keys into a state: by commands where there are some, in the view where those come in a later version. */
-const putInto = async (stack: PipelineStack, ids: readonly string[], state: KeyStateName) => {
-  if (state === 'enabled') return
-  if (state === 'disabled') {
-    for (const key_id of ids) await stack.succeed('DisableKey', { key_id })
-    return
-  }
-  stack.ports.faults.view = (view: View) => ({
-    ...view,
-    keys: {
-      ...view.keys,
-      byLid: view.keys.byLid.map((record) => (ids.includes(record.lid) ? { ...record, state } : record)),
-    },
+test('what a state allows is this table, and nothing else', () => {
+  const marks = KEY_STATES.map((state) => {
+    const { produce, consume, parent } = STATE_ALLOWS[state]
+    return [state, produce ? 'produces' : '', consume ? 'consumes' : '', parent ? 'carries children' : '']
   })
-}
-
-const answerAll = async (
-  stack: PipelineStack,
-  kinds: readonly Kind[],
-  cases: Awaited<ReturnType<typeof setUp>>['cases'],
-) => {
-  const answers: Record<string, string> = {}
-  for (const kind of kinds)
-    for (const [what, operation, body] of cases[kind]) answers[what] = toCode(await stack.send(operation, body()))
-  return answers
-}
-
-const expected = (kinds: readonly Kind[], cases: Awaited<ReturnType<typeof setUp>>['cases'], state: KeyStateName) =>
-  Object.fromEntries(
-    kinds.flatMap((kind) => cases[kind].map(([what]) => [what, ANSWERS[kind][KEY_STATES.indexOf(state)]])),
-  )
+  expect(marks).toEqual([
+    ['enabled', 'produces', 'consumes', 'carries children'],
+    ['compromised', '', 'consumes', ''],
+    ['disabled', '', '', ''],
+    ['pending_deletion', '', '', ''],
+    ['destroying', '', '', ''],
+    ['destroyed', '', '', ''],
+  ])
+})
 
 describe('state by operation', () => {
-  test.each(KEY_STATES)('of a key that is %s', async (state) => {
+  test.each(CELLS)('of a key that is $own below one that is $above, so $effective', async ({ own, above }) => {
     await using stack = await createPipelineStack()
-    const { keys, cases } = await setUp(stack)
-    await putInto(stack, keys, state)
-    expect(await answerAll(stack, USES, cases)).toEqual(expected(USES, cases, state))
+    const family = await setUp(stack, own, above)
+    const { key } = await stack.succeed('DescribeKey', { key_id: family.key })
+    expect([key.state, key.effective_state]).toEqual([own, strictest(own, above)])
+    expect(await answerRows(systemOf(stack), family)).toEqual(expectAnswers(own, above))
   })
 
-  test.each(KEY_STATES)('of a key below one that is %s', async (state) => {
-    await using stack = await createPipelineStack()
-    const { root, cases } = await setUp(stack)
-    await putInto(stack, [root], state)
-    expect(await answerAll(stack, USES, cases)).toEqual(expected(USES, cases, state))
+  test('every operation about a key has a row', () => {
+    const aboutKeys = OPERATION_NAMES.filter((name) => 'key_id' in CONTRACTS[name].request.properties)
+    expect(aboutKeys.filter((name) => ROWS[name].length === 0)).toEqual([])
   })
-
-  test.each(KEY_STATES.flatMap((state) => CHANGES.map((kind) => [kind, state] as const)))(
-    '%s a key that is %s',
-    async (kind, state) => {
-      await using stack = await createPipelineStack()
-      const { keys, cases } = await setUp(stack)
-      await putInto(stack, keys, state)
-      expect(await answerAll(stack, [kind], cases)).toEqual(expected([kind], cases, state))
-    },
-  )
 
   test('no use that is refused for a state reaches the HSM', async () => {
     await using stack = await createPipelineStack()
-    const { keys, cases } = await setUp(stack)
-    await putInto(stack, keys, 'disabled')
-    const before = stack.hsm.calls.length
-    await answerAll(stack, ['produce', 'consume', 'parent'], cases)
-    expect(stack.hsm.calls.length).toBe(before)
+    const family = await setUp(stack, 'enabled', 'disabled')
+    const from = stack.hsm.calls.length
+    const codes = []
+    for (const [name, rows] of Object.entries(ROWS))
+      for (const { need, body } of rows)
+        if (need === 'produce' || need === 'consume' || need === 'parent')
+          codes.push(toCode(await stack.send(name as keyof typeof ROWS, body(family))))
+    expect(new Set(codes)).toEqual(new Set(['KEY_NOT_USABLE', 'PARENT_NOT_USABLE']))
+    expect(stack.hsm.calls.slice(from)).toEqual([])
   })
 })
