@@ -1,4 +1,4 @@
-import type { KeyStateName } from '../schemas/keys.ts'
+import type { KeyStateName, RotationJobStateName } from '../schemas/keys.ts'
 import type { Lid } from '../src/core/instruction.ts'
 import { STATE_ALLOWS, type UseKind } from '../src/core/lifecycle.ts'
 import type { Failure } from '../src/core/result.ts'
@@ -23,6 +23,8 @@ export type Guard =
     }
   /** The name stands for this key; without one, nobody has the name. */
   | { readonly kind: 'alias'; readonly name: string; readonly lid?: Lid }
+  /** The rotation job is in the state the plan saw. */
+  | { readonly kind: 'job'; readonly id: string; readonly state: RotationJobStateName }
   /** The key has no living descendants. */
   | { readonly kind: 'childless'; readonly lid: Lid }
   /** The version is on its way out, as it was when the HSM was asked; nothing but its end can change that. */
@@ -65,6 +67,10 @@ export const checkGuard = (view: View, guard: Guard): Failure | undefined => {
       return checkKey(view, guard)
     case 'alias':
       return checkAlias(view, guard)
+    case 'job':
+      return view.rotationJobs.byId.get(guard.id)?.state === guard.state
+        ? undefined
+        : { code: 'REVISION_CONFLICT', message: 'the rotation job changed while the request was under way' }
     case 'childless':
       return hasLivingDescendants(view.keys, view.hierarchy, guard.lid)
         ? { code: 'KEY_HAS_DEPENDENTS', message: 'a key was made under this one while the request was under way' }

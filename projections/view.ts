@@ -6,6 +6,7 @@ import { type IdempotencyState, idempotencyProjection } from './idempotency.ts'
 import { keysProjection } from './keyFolds.ts'
 import type { KeysState } from './keys.ts'
 import type { EventMeta } from './projection.ts'
+import { evolveRotationJobs, NO_ROTATION_JOBS, type RotationJobsState } from './rotationJobs.ts'
 import { type UsageState, usageProjection } from './usage.ts'
 
 /** Where in the ledger a view stands. */
@@ -27,6 +28,7 @@ export interface View {
   readonly aliases: AliasesState
   readonly idempotency: IdempotencyState
   readonly usage: UsageState
+  readonly rotationJobs: RotationJobsState
 }
 
 export const createEmptyView = (origin: string): View => ({
@@ -37,6 +39,7 @@ export const createEmptyView = (origin: string): View => ({
   aliases: aliasesProjection.initial,
   idempotency: idempotencyProjection.initial,
   usage: usageProjection.initial,
+  rotationJobs: NO_ROTATION_JOBS,
 })
 
 /** Folds one event of a commit into every projection; the position stays. */
@@ -48,6 +51,7 @@ export const foldEvent = (view: View, event: Event, meta: EventMeta): View => ({
   aliases: aliasesProjection.evolve(view.aliases, event, meta),
   idempotency: idempotencyProjection.evolve(view.idempotency, event, meta),
   usage: usageProjection.evolve(view.usage, event, meta),
+  rotationJobs: evolveRotationJobs(view.rotationJobs, event, meta, view),
 })
 
 /** The same state at the position of a commit whose events have all been folded. */

@@ -2,10 +2,17 @@ import type { Static } from 'typebox'
 import { ALIAS_EVENTS } from './events/aliases.ts'
 import { KEY_EVENTS } from './events/keys.ts'
 import { LEDGER_EVENTS } from './events/ledger.ts'
+import { ROTATION_JOB_EVENTS } from './events/rotationJobs.ts'
 import { USE_EVENTS } from './events/uses.ts'
 
 /** What can have happened: every type of event, by name. */
-export const EVENTS = { ...LEDGER_EVENTS, ...KEY_EVENTS, ...ALIAS_EVENTS, ...USE_EVENTS } as const
+export const EVENTS = {
+  ...LEDGER_EVENTS,
+  ...KEY_EVENTS,
+  ...ALIAS_EVENTS,
+  ...ROTATION_JOB_EVENTS,
+  ...USE_EVENTS,
+} as const
 
 export type EventTypes = typeof EVENTS
 export type EventName = keyof EventTypes

@@ -76,6 +76,9 @@ export const KeyState = OneOf(KEY_STATES)
 export const ROTATION_CAUSES = ['request', 'schedule', 'budget'] as const
 export type RotationCause = (typeof ROTATION_CAUSES)[number]
 
+export const ROTATION_JOB_STATES = ['pending', 'acknowledged', 'completed', 'failed', 'expired'] as const
+export type RotationJobStateName = (typeof ROTATION_JOB_STATES)[number]
+
 export const VERSION_STATES = ['enabled', 'destroying', 'destroyed', 'material_missing'] as const
 export type VersionStateName = (typeof VERSION_STATES)[number]
 

@@ -3,6 +3,7 @@ import * as aliases from './operations/aliases.ts'
 import * as data from './operations/data.ts'
 import * as keys from './operations/keys.ts'
 import * as lifecycle from './operations/lifecycle.ts'
+import * as rotationJobs from './operations/rotationJobs.ts'
 import * as tags from './operations/tags.ts'
 import * as versions from './operations/versions.ts'
 
@@ -11,6 +12,7 @@ export const CONTRACTS = {
   ...keys,
   ...lifecycle,
   ...versions,
+  ...rotationJobs,
   ...aliases,
   ...tags,
   ...data,

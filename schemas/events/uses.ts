@@ -22,6 +22,7 @@ export const USE_EVENTS = {
   MacVerified: usage(Fields({ lid: Lid, version, algorithm: Text(1, 64), valid: Type.Boolean() })),
   KeyDescribed: usage(one),
   KeysListed: usage(Fields({ items: count })),
+  RotationJobsListed: usage(Fields({ items: count })),
   DependentsListed: usage(Fields({ lid: Lid, items: count })),
   AncestorsListed: usage(Fields({ lid: Lid, items: count })),
   /** `lid`: the key whose names were asked for, if only those were. */

@@ -3,7 +3,7 @@ import { isRecord } from '../core/byteFields.ts'
 import { type Flag, listReplyBytes, toFlagName, toFlags, toVerbName } from './flags.ts'
 
 /**
- * The command line of a contract's example, for a shell. Keys stand as variables (`"$KEY"`, `"$DESTINATION_KEY"`), bytes
+ * The command line of a contract's example, for a shell. Keys and jobs stand as variables (`"$KEY"`, `"$DESTINATION_KEY"`), bytes
  * that another command makes as files (`ciphertext-blob.bin`), so that the line can be pasted once those are there.
  */
 export const toExampleLine = (contract: Contract): string => {
@@ -26,12 +26,12 @@ export const toOutName = (field: string, count: number): string => (count === 1 
 /** The file that holds a byte field in examples: `signature.bin`. */
 export const toFileName = (field: string): string => `${toFlagName(field)}.bin`
 
-const isKeyFlag = ({ field }: Flag): boolean => /(?:^|_)key_id$/.test(field)
+const isVariable = ({ field }: Flag): boolean => /(?:^|_)(?:key|job)_id$/.test(field)
 
 const toVariable = (field: string): string => field.replace(/_id$/, '').toUpperCase()
 
 const toParts = (flag: Flag, value: unknown): readonly string[] => {
-  if (isKeyFlag(flag)) return [`--${flag.name} "$${toVariable(flag.field)}"`]
+  if (isVariable(flag)) return [`--${flag.name} "$${toVariable(flag.field)}"`]
   switch (flag.kind) {
     case 'bytes':
       return [toBytesPart(flag, value)]

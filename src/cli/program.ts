@@ -47,6 +47,8 @@ export const createProgram = (
   const program = new Command('chatelaine')
     .description('Keys in an HSM, used over NATS and REST, every outcome in a signed hash chain.')
     .version(VERSION, '--version')
+    // A verb's own --version is the version of a key, not the program's.
+    .enablePositionalOptions()
     .exitOverride()
     .showHelpAfterError('(--help shows how it is used)')
     .configureHelp({ sortOptions: false, sortSubcommands: false })

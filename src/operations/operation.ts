@@ -112,7 +112,7 @@ export interface Operation<N extends OperationName> {
   /** The name under which changes take turns, where it is not the key of the request. */
   turn?(input: Request<N>): string
   /** For lists: what might be shown, after the cursor, in an order that later changes do not disturb. */
-  candidates?(input: Request<N>, keys: readonly KeyRecord[], view: View): Result<Iterable<Candidate>>
+  candidates?(input: Request<N>, keys: readonly KeyRecord[], view: View, facts: Facts): Result<Iterable<Candidate>>
   plan(input: Request<N>, resolved: Resolved): Result<Plan<N>>
   /** For idempotent operations: the reply to a repeated request, rebuilt from the view. */
   replay?(success: IdempotencyRecord, view: View, facts: Facts): Body<N>

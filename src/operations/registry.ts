@@ -15,6 +15,7 @@ import type { Operation } from './operation.ts'
 import { reEncrypt } from './reEncrypt.ts'
 import { getKeyAncestors, getKeyDependents } from './relatives.ts'
 import { rotateKey } from './rotateKey.ts'
+import { acknowledgeRotationJob, completeRotationJob, failRotationJob, listRotationJobs } from './rotationJobs.ts'
 import {
   disableKeyRotation,
   enableKeyRotation,
@@ -59,6 +60,10 @@ export const OPERATIONS: { readonly [N in OperationName]: Operation<N> } = {
   GenerateMac: generateMac,
   VerifyMac: verifyMac,
   UpdateKey: updateKey,
+  ListRotationJobs: listRotationJobs,
+  AcknowledgeRotationJob: acknowledgeRotationJob,
+  CompleteRotationJob: completeRotationJob,
+  FailRotationJob: failRotationJob,
   ListKeyVersions: listKeyVersions,
   GetKeyVersion: getKeyVersion,
   DestroyKeyVersion: destroyKeyVersion,

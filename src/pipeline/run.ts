@@ -155,7 +155,7 @@ const findPage = async <N extends OperationName>(
   { input, resolved }: { readonly input: Request<N>; readonly resolved: Resolved },
 ): Promise<Result<Resolved>> => {
   if (operation.candidates === undefined) return ok(resolved)
-  const candidates = operation.candidates(input, resolved.keys, resolved.view)
+  const candidates = operation.candidates(input, resolved.keys, resolved.view, resolved.facts)
   if (!candidates.ok) return candidates
   const wanted = (input as { max_results?: number }).max_results ?? LIMITS.pageItemsDefault
   const page = await collectPage(candidates.value, wanted, (record) =>

@@ -2,6 +2,7 @@ import { cp, mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promi
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { KeySpecName } from '../../schemas/keys.ts'
 import { OPERATION_NAMES, type OperationName, toContract } from '../../schemas/registry.ts'
 import {
   findPlace,
@@ -12,6 +13,8 @@ import {
   startServiceProcess,
 } from '../../scripts/serviceProcess.ts'
 import { toExampleLine } from '../../src/cli/example.ts'
+import { type Client, createClient } from '../../src/client/client.ts'
+import { createHttpClientTransport } from '../../src/client/httpTransport.ts'
 
 let dir: string
 let work: string
@@ -23,10 +26,10 @@ const keys = { AES_256: '', ED25519: '', HMAC_256: '', other: '' }
 const run = (line: string, variables: Readonly<Record<string, string>> = {}) =>
   runShell(place, work, [...Object.entries(variables).map(([name, value]) => `${name}=${value}`), line].join('\n'))
 
-const createKey = async (spec: string): Promise<string> => {
-  const { stdout } = await run(`chatelaine create-key --key-spec ${spec} --json`)
-  return JSON.parse(stdout).key.key_id
-}
+/** A client of the same service, which prepares in milliseconds what a process of the CLI would take seconds for. */
+let client: Client
+
+const createKey = async (key_spec: KeySpecName): Promise<string> => (await client.createKey({ key_spec })).key.key_id
 
 beforeAll(async () => {
   dir = await mkdtemp(join(tmpdir(), 'kms-cli-'))
@@ -34,6 +37,9 @@ beforeAll(async () => {
   await mkdir(work)
   place = await findPlace(join(dir, 'data'))
   service = await startServiceProcess(place)
+  const token = (await readFile(join(place.KMS_DATA_DIR, 'bootstrap-token'), 'utf8')).trim()
+  const transport = createHttpClientTransport({ url: `http://127.0.0.1:${place.KMS_HTTP_PORT}` })
+  client = createClient({ transport, token })
   keys.AES_256 = await createKey('AES_256')
   keys.other = await createKey('AES_256')
   keys.ED25519 = await createKey('ED25519')
@@ -48,34 +54,66 @@ afterAll(async () => {
 /** What a verb's example needs before it can be pasted: a fitting key, and the files that other examples make. */
 const SIGNING: readonly OperationName[] = ['Sign', 'Verify', 'GetPublicKey']
 const AUTHENTICATING: readonly OperationName[] = ['GenerateMac', 'VerifyMac']
-const BEFORE: Partial<Record<OperationName, OperationName>> = {
+/** What is done to the key of an example before. */
+const BEFORE: { readonly [N in OperationName]?: (key_id: string) => Promise<unknown> } = {
+  EnableKey: (key_id) => client.disableKey({ key_id }),
+  CancelKeyDeletion: (key_id) => client.scheduleKeyDeletion({ key_id, grace_period_days: 7 }),
+  DestroyKeyVersion: (key_id) => client.rotateKey({ key_id }),
+}
+
+const OF_JOBS: readonly OperationName[] = ['AcknowledgeRotationJob', 'CompleteRotationJob', 'FailRotationJob']
+
+/** A job of a key below this one, opened by its rotation. */
+const openJob = async (key_id: string): Promise<string> => {
+  const { key } = await client.createKey({ key_spec: 'AES_256', parent_key_id: key_id })
+  await client.rotateKey({ key_id })
+  return (await client.listRotationJobs({ key_id: key.key_id })).items[0]?.job_id ?? 'none'
+}
+
+/** The examples that leave what another one needs. */
+const AFTER: Partial<Record<OperationName, OperationName>> = {
   Decrypt: 'Encrypt',
-  EnableKey: 'DisableKey',
   ReEncrypt: 'Encrypt',
   Verify: 'Sign',
   VerifyMac: 'GenerateMac',
+  DeleteAlias: 'CreateAlias',
+  UpdateAlias: 'CreateAlias',
 }
 
 const OVER_REST: readonly OperationName[] = ['CreateKey', 'DescribeKey', 'ListKeys', 'Encrypt', 'Decrypt', 'Verify']
 
-/** The line that `--help` prints, which a unit test compares. */
-const runExample = (operation: OperationName, more = '') => {
-  const spec = SIGNING.includes(operation) ? 'ED25519' : AUTHENTICATING.includes(operation) ? 'HMAC_256' : 'AES_256'
-  return run(`${toExampleLine(toContract(operation))}${more}`, { KEY: keys[spec], DESTINATION_KEY: keys.other })
+const specOf = (operation: OperationName): KeySpecName =>
+  SIGNING.includes(operation) ? 'ED25519' : AUTHENTICATING.includes(operation) ? 'HMAC_256' : 'AES_256'
+
+const ALIAS_LEFT: readonly OperationName[] = ['CreateAlias', 'UpdateAlias']
+
+/** The line that `--help` prints, which a unit test compares, about a key of its own. */
+const runExample = async (operation: OperationName, { key, more = '' }: { key?: string; more?: string } = {}) => {
+  const KEY = key ?? (await createKey(specOf(operation)))
+  await BEFORE[operation]?.(KEY)
+  const JOB = OF_JOBS.includes(operation) ? await openJob(KEY) : ''
+  const line = `${toExampleLine(toContract(operation))}${more}`
+  return run(line, { KEY, JOB, DESTINATION_KEY: keys.other, TARGET_KEY: keys.other })
+}
+
+/** The example, after the one that leaves what it needs. */
+const runAfter = async (operation: OperationName, more = '') => {
+  const after = AFTER[operation]
+  const key = await createKey(specOf(operation))
+  if (after !== undefined) await runExample(after, { key })
+  return runExample(operation, { key, more })
 }
 
 describe('the examples of --help', () => {
   test.each(OPERATION_NAMES)('%s works as it is printed', async (operation) => {
-    const before = BEFORE[operation]
-    if (before !== undefined) expect((await runExample(before)).code).toBe(0)
-    const answer = await runExample(operation)
+    const answer = await runAfter(operation)
     expect(answer).toMatchObject({ code: 0, stderr: '' })
     expect(answer.stdout).toMatch(/^receipt:$/m)
-    if (operation === 'DisableKey') await runExample('EnableKey')
+    if (ALIAS_LEFT.includes(operation)) await client.deleteAlias({ alias_name: 'alias/orders' })
   })
 
   test.each(OVER_REST)('%s works over REST as well', async (operation) => {
-    const answer = await runExample(operation, ` --url http://127.0.0.1:${place.KMS_HTTP_PORT} --json`)
+    const answer = await runAfter(operation, ` --url http://127.0.0.1:${place.KMS_HTTP_PORT} --json`)
     expect(answer).toMatchObject({ code: 0, stderr: '' })
     expect(JSON.parse(answer.stdout)).toMatchObject({ receipt: { seq: expect.any(Number) } })
   })

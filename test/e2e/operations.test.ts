@@ -67,6 +67,10 @@ const call = async (
 
 const VOLATILE = new Set([
   'receipt',
+  'job_id',
+  'rotated_key_id',
+  'opened_at',
+  'expires_at',
   'ciphertext_blob',
   'encrypted_data_key',
   'plaintext_data_key',
@@ -104,6 +108,8 @@ const settle = (value: unknown, name = ''): unknown => {
 interface Given {
   readonly blob: Uint8Array
   readonly subject: string
+  /** What the preparation gave: the id of a rotation job. */
+  readonly job: string
 }
 
 type Requests = { readonly [N in OperationName]: (given: Given) => Request<N> }
@@ -111,6 +117,14 @@ type Requests = { readonly [N in OperationName]: (given: Given) => Request<N> }
 /** An alias of the subject's own, which needs percent-encoding in a path. */
 const nameOf = (subject: string) => `alias/of/${subject}`
 const nameIt = (subject: string) => clients.nats.createAlias({ alias_name: nameOf(subject), target_key_id: subject })
+
+/** Opens a job for a key below the subject, and gives its id. */
+const openJob = async (subject: string): Promise<string> => {
+  const { key } = await clients.nats.createKey({ key_spec: 'AES_256', parent_key_id: subject })
+  await clients.nats.rotateKey({ key_id: subject })
+  const { items } = await clients.nats.listRotationJobs({ key_id: key.key_id })
+  return items[0]?.job_id ?? 'none'
+}
 
 /** What has to be done to the subject before. */
 const PREPARE: { readonly [N in OperationName]?: (key_id: string) => Promise<unknown> } = {
@@ -120,6 +134,9 @@ const PREPARE: { readonly [N in OperationName]?: (key_id: string) => Promise<unk
   CancelKeyDeletion: (key_id) => clients.nats.scheduleKeyDeletion({ key_id, grace_period_days: 7 }),
   UpdateAlias: nameIt,
   DeleteAlias: nameIt,
+  AcknowledgeRotationJob: openJob,
+  CompleteRotationJob: openJob,
+  FailRotationJob: openJob,
 }
 
 const REQUESTS: Requests = {
@@ -145,6 +162,10 @@ const REQUESTS: Requests = {
   UpdateAlias: ({ subject }) => ({ alias_name: nameOf(subject), target_key_id: id('other') }),
   DeleteAlias: ({ subject }) => ({ alias_name: nameOf(subject) }),
   ListAliases: () => ({ key_id: id('aes'), max_results: 2 }),
+  ListRotationJobs: () => ({ key_id: id('leaf') }),
+  AcknowledgeRotationJob: ({ job }) => ({ job_id: job }),
+  CompleteRotationJob: ({ job }) => ({ job_id: job }),
+  FailRotationJob: ({ job }) => ({ job_id: job, reason: 'read-only' }),
   ListKeyVersions: ({ subject }) => ({ key_id: subject }),
   GetKeyVersion: ({ subject }) => ({ key_id: subject, version: 1 }),
   DestroyKeyVersion: ({ subject }) => ({ key_id: subject, version: 1 }),
@@ -192,8 +213,8 @@ describe('every operation, by both transports', () => {
       for (const transport of ['nats', 'rest'] as const) {
         // A change can be made once, so each transport has a key of its own.
         const subject = (await clients.nats.createKey({ key_spec: 'AES_256' })).key.key_id
-        await PREPARE[operation]?.(subject)
-        reply.push(await call(transport, operation, REQUESTS[operation]({ blob, subject })))
+        const job = String(await PREPARE[operation]?.(subject))
+        reply.push(await call(transport, operation, REQUESTS[operation]({ blob, subject, job })))
       }
       expect(settle(reply[0])).toEqual(settle(reply[1]))
       for (const body of reply) expect([...Compile(CONTRACTS[operation].reply).Errors(body)]).toEqual([])

@@ -19,6 +19,9 @@ const OTHERS: { readonly [N in OperationName]?: Fields | undefined } = {
   CreateAlias: { target_key_id: 'alias/pointed' },
   UpdateAlias: { target_key_id: 'alias/pointed' },
   DeleteAlias: undefined,
+  AcknowledgeRotationJob: undefined,
+  CompleteRotationJob: undefined,
+  FailRotationJob: { reason: 'another' },
 }
 
 const toOther = (name: OperationName, body: Fields): Fields | undefined => {

@@ -209,7 +209,7 @@ describe.each([
   })
 })
 
-const DESCRIBE_ALL = Array.from({ length: 11 }, () => 'pdp kms:DescribeKey')
+const DESCRIBE_ALL = Array.from({ length: 13 }, () => 'pdp kms:DescribeKey')
 
 /** Calls between authentication and reply, for every operation. */
 const SUCCESSES: { readonly [N in OperationName]: readonly string[] } = {
@@ -224,6 +224,17 @@ const SUCCESSES: { readonly [N in OperationName]: readonly string[] } = {
   ReportKeyCompromise: ['pdp kms:ReportKeyCompromise', 'ledger KeyCompromised success'],
   ScheduleKeyDeletion: ['pdp kms:ScheduleKeyDeletion', 'ledger KeyDeletionScheduled success'],
   CancelKeyDeletion: ['pdp kms:CancelKeyDeletion', 'ledger KeyDeletionCancelled success'],
+  // The key that is filtered for, and its two jobs.
+  ListRotationJobs: [
+    'pdp kms:ListRotationJobs',
+    'pdp kms:DescribeKey',
+    'pdp kms:DescribeKey',
+    'pdp kms:DescribeKey',
+    'ledger RotationJobsListed success',
+  ],
+  AcknowledgeRotationJob: ['pdp kms:AcknowledgeRotationJob', 'ledger RotationJobAcknowledged success'],
+  CompleteRotationJob: ['pdp kms:CompleteRotationJob', 'ledger RotationJobCompleted success'],
+  FailRotationJob: ['pdp kms:FailRotationJob', 'ledger RotationJobFailed success'],
   ListKeyVersions: ['pdp kms:ListKeyVersions', 'ledger KeyDescribed success'],
   GetKeyVersion: ['pdp kms:GetKeyVersion', 'ledger KeyDescribed success'],
   DestroyKeyVersion: [
