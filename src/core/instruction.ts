@@ -23,6 +23,16 @@ export interface MaterialRef {
 }
 
 /**
+ * Where a token is that is opened at run time. The service loads only libraries that its configuration lists, and
+ * `pinRef` is the name of a file in its directory of PINs, never a path.
+ */
+export interface TokenPlace {
+  readonly libPath: string
+  readonly tokenLabel: string
+  readonly pinRef: string
+}
+
+/**
  * What the HSM shall do, as data. Every instruction names its backend; a composite one (re-encrypt, data key) is one
  * instruction, so intermediate plaintext never leaves `src/hsm`. `Sensitive` members are owned by the caller.
  * `header` is the 80-byte ciphertext header; a GCM call's AAD is `header ‖ context`, and its output is
@@ -53,9 +63,11 @@ export type Instruction =
       readonly context: Uint8Array
       readonly blob: Uint8Array
     }
+  /** From `sourceBackend`, which may be another HSM, to `backend`; the plaintext between them stays in `src/hsm`. */
   | {
       readonly kind: 'reEncrypt'
       readonly backend: string
+      readonly sourceBackend: string
       readonly source: MaterialRef
       readonly sourceContext: Uint8Array
       readonly blob: Uint8Array
@@ -151,6 +163,13 @@ export type Instruction =
     }
   /** Removes the material of a version whose record was refused. Succeeds if it is gone already. */
   | { readonly kind: 'destroyKey'; readonly backend: string; readonly key: MaterialRef }
+  /**
+   * Opens a token under a new backend id and makes its handle key if it holds nothing of this origin. If that cannot be
+   * done now, nothing stays open. Failures: those of `Hsm.openBackend` and `Hsm.createHandleKey`.
+   */
+  | { readonly kind: 'openBackend'; readonly backend: string; readonly connection: TokenPlace }
+  /** Ends a backend that was opened at run time; its material stays on the token. */
+  | { readonly kind: 'closeBackend'; readonly backend: string }
 
 /** What each instruction gives. `Sensitive` members are owned by whoever receives them. */
 export interface Outputs {
@@ -177,6 +196,8 @@ export interface Outputs {
   readonly importKey: { readonly sealedHandle: Uint8Array; readonly publicKey?: Uint8Array }
   readonly exportKey: { readonly wrapped: Uint8Array }
   readonly destroyKey: { readonly destroyed: boolean }
+  readonly openBackend: { readonly handleKey: 'found' | 'made' }
+  readonly closeBackend: { readonly closed: boolean }
 }
 
 export type OutputOf<I extends Instruction> = Outputs[I['kind']]

@@ -1,6 +1,6 @@
 import type { Event } from '../../schemas/events.ts'
 import type { KeySpecName, WrappingAlgorithmName } from '../../schemas/keys.ts'
-import type { Instruction, MaterialRef, OutputOf } from './instruction.ts'
+import type { Instruction, MaterialRef, OutputOf, TokenPlace } from './instruction.ts'
 import type { Failure, Result } from './result.ts'
 import type { Sensitive } from './sensitive.ts'
 
@@ -149,6 +149,20 @@ export interface Hsm {
   ): Promise<Result<readonly MaterialRef[]>>
   /** Destroys objects by CKA_ID, for `sweep`; refuses `ledger-root` and `handle-key`. Gives how many went. */
   destroyObjects(backend: string, ckaIdsHex: readonly string[], signal: AbortSignal): Promise<Result<number>>
+  /**
+   * Opens one more backend, until `closeBackend`. Answers after the first try, whether the token answered or not: one that
+   * is away is waited for in the background. The same place once more is ok. INVALID_REQUEST for a library or PIN that the
+   * configuration does not allow; ALREADY_EXISTS if the id, or the token, is another backend's.
+   */
+  openBackend(backend: string, place: TokenPlace): Promise<Result<void>>
+  /** Closes a backend that was opened by `openBackend`; false if there is none. */
+  closeBackend(backend: string): Promise<boolean>
+  /**
+   * Makes the handle key of a backend that has none, so that it can have keys; ok too if it is there. INVALID_REQUEST, and
+   * nothing is made, on a token that holds other objects of this origin: its handle key was lost, and a new one would open
+   * none of their handles.
+   */
+  createHandleKey(backend: string, signal: AbortSignal): Promise<Result<'found' | 'made'>>
   /** Makes handle key and `ledger-root` where they are missing, and a fresh sealed context key. Only for `init`. */
   createGenesis(backend: string, signal: AbortSignal): Promise<Result<Genesis>>
   /** The labels of this origin's objects that `createGenesis` makes; for the resume rule of `init`. */

@@ -6,6 +6,7 @@ import { createFleet, type Deadlines, isSlow } from './fleet.ts'
 import { createGate } from './gate.ts'
 import { discardSecrets, type HostReply, type HostRequest, isOutputOf } from './hostRequest.ts'
 import { refuse } from './pkcs11Failure.ts'
+import type { Shared } from './tokenClaims.ts'
 import { type HsmWorker, LOST } from './worker.ts'
 
 /** One token behind a breaker and a bounded queue. */
@@ -23,13 +24,15 @@ export interface Backend {
   stop(): Promise<void>
 }
 
-export const createBackend = (options: {
-  readonly id: string
-  readonly pinFile: string
-  readonly workers: readonly HsmWorker[]
-  readonly deadlines: Deadlines
-  readonly telemetry: Pick<Telemetry, 'log'>
-}): Backend => {
+export const createBackend = (
+  options: {
+    readonly id: string
+    readonly pinFile: string
+    readonly workers: readonly HsmWorker[]
+    readonly deadlines: Deadlines
+    readonly telemetry: Pick<Telemetry, 'log'>
+  } & Shared,
+): Backend => {
   const fleet = createFleet(options)
   const slowGate = createGate(LIMITS.hsmSlowCallsMax * options.workers.length)
   let queued = 0

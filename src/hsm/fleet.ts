@@ -3,6 +3,7 @@ import type { BackendStatus, Telemetry, WrappingSupport } from '../core/ports.ts
 import type { Greeting, HostReply, HostRequest } from './hostRequest.ts'
 import { createProber } from './prober.ts'
 import { pickSeat, type Seat } from './seat.ts'
+import type { Shared } from './tokenClaims.ts'
 import { type HsmWorker, LOST } from './worker.ts'
 
 export interface Deadlines {
@@ -32,6 +33,7 @@ const SLOW: ReadonlySet<HostRequest['kind']> = new Set([
   'findMissing',
   'destroyObjects',
   'createGenesis',
+  'createHandleKey',
 ])
 const NEEDS_HANDLE_KEY: ReadonlySet<HostRequest['kind']> = new Set([
   'encrypt',
@@ -48,13 +50,15 @@ const watchIntervalMsMin = 10
 export const isSlow = (request: HostRequest): boolean =>
   SLOW.has(request.kind) || (request.kind === 'generateDataKeyPair' && request.pairSpec.startsWith('RSA_'))
 
-export const createFleet = (options: {
-  readonly id: string
-  readonly pinFile: string
-  readonly workers: readonly HsmWorker[]
-  readonly deadlines: Deadlines
-  readonly telemetry: Pick<Telemetry, 'log'>
-}): Fleet => {
+export const createFleet = (
+  options: {
+    readonly id: string
+    readonly pinFile: string
+    readonly workers: readonly HsmWorker[]
+    readonly deadlines: Deadlines
+    readonly telemetry: Pick<Telemetry, 'log'>
+  } & Shared,
+): Fleet => {
   const { id, deadlines, telemetry } = options
   const seats = options.workers.map((worker): Seat => ({ worker, isUp: false, handleKey: false, inFlight: new Set() }))
   let specs: readonly KeySpecName[] | undefined
@@ -67,7 +71,8 @@ export const createFleet = (options: {
     wrapping = greeting.wrapping
     if (!greeting.handleKey) telemetry.log('warn', 'HSM backend has no handle key of this ledger', { backend: id })
   }
-  const prober = createProber({ id, pinFile: options.pinFile, seats, open, telemetry })
+  const { pinFile, pins, claim } = options
+  const prober = createProber({ id, pinFile, pins, claim, seats, open, telemetry })
   const fell = (seat: Seat): void => {
     if (!seat.isUp) return
     seat.isUp = false

@@ -2,7 +2,7 @@ import pkcs11 from 'pkcs11js'
 import type { Instruction } from '../core/instruction.ts'
 import { decrypt, encrypt, generateDataKey, random, reEncrypt } from './hostCrypto.ts'
 import { exportKey } from './hostExport.ts'
-import { createGenesis, readGenesisState, signAsRoot, unsealContextKey } from './hostGenesis.ts'
+import { createGenesis, createHandleKey, readGenesisState, signAsRoot, unsealContextKey } from './hostGenesis.ts'
 import { generateWrappingKey, importKey } from './hostImport.ts'
 import { destroyObjects, findMissing, readInventory } from './hostInventory.ts'
 import { destroyKey, generateKey } from './hostKeys.ts'
@@ -75,8 +75,9 @@ export const createHsmHost = (config: HostConfig, libraries: Libraries): HsmHost
   }
 }
 
-const toGreeting = ({ specs, keys, wrapping }: OpenHost): Greeting => ({
+const toGreeting = ({ specs, keys, token, wrapping }: OpenHost): Greeting => ({
   specs,
+  token: token.identity,
   handleKey: keys.findHandleKey(),
   wrapping: { algorithms: wrapping.algorithms, specs: wrapping.specs },
 })
@@ -121,6 +122,7 @@ const NEEDS_NO_HANDLE_KEY: ReadonlySet<HostRequest['kind']> = new Set([
   'verify',
   'inventory',
   'createGenesis',
+  'createHandleKey',
   'genesisState',
   'forget',
 ])
@@ -165,6 +167,9 @@ const execute = (host: OpenHost, instruction: Instruction): Promise<HostReply> =
       return generateKey(host, instruction)
     case 'destroyKey':
       return destroyKey(host, instruction)
+    case 'openBackend':
+    case 'closeBackend':
+      throw new Error('which backends there are is not for one host to decide')
     default:
       // Not rendered: an instruction can hold a context or a message.
       instruction satisfies never
@@ -182,6 +187,8 @@ const administer = async (host: OpenHost, request: AdminRequest): Promise<HostRe
       return destroyObjects(host, request.ckaIdsHex)
     case 'createGenesis':
       return createGenesis(host)
+    case 'createHandleKey':
+      return createHandleKey(host)
     case 'genesisState':
       return readGenesisState(host)
     case 'signAsRoot':

@@ -31,12 +31,32 @@ export const createGenesis = async (host: OpenHost): Promise<HostReply<AdminOutp
   }
 }
 
-const makeHandleKey = async (host: OpenHost): Promise<void> => {
+/**
+ * The handle key of a backend that is not the ledger's own. It is made only on a token that holds nothing of this origin:
+ * where there are keys without it, it was lost with all their handles, and a new one would only hide that.
+ */
+export const createHandleKey = async (host: OpenHost): Promise<HostReply<AdminOutputs['createHandleKey']>> => {
+  if (!host.specs.includes('AES_256'))
+    return refuse('UNSUPPORTED_BY_HSM', 'the HSM lacks AES-GCM, which every backend needs for its handles')
+  if (host.keys.findHandleKey()) return { ok: true, value: 'found' }
+  const state = await readGenesisState(host)
+  if (!state.ok) return state
+  const { handleKey, ledgerRoot, others } = state.value
+  if (handleKey || ledgerRoot || others > 0)
+    return refuse('INVALID_REQUEST', `the token holds objects of this ledger, but not one handle key: none is made`)
+  const made = await makeHandleKey(host)
+  if (host.keys.findHandleKey()) return { ok: true, value: 'made' }
+  // Somebody else made one at the same moment. Neither has sealed anything yet, so ours goes.
+  if (made !== undefined) host.token.lib.C_DestroyObject(host.token.keeper, made)
+  return refuse('HSM_UNAVAILABLE', 'another process makes the handle key of this token at this moment')
+}
+
+const makeHandleKey = async (host: OpenHost): Promise<Handle | undefined> => {
   const label = toHandleKeyLabel(host.origin)
-  if (removeUnfinished(host, pkcs11.CKO_SECRET_KEY, label).length > 0) return
+  if (removeUnfinished(host, pkcs11.CKO_SECRET_KEY, label).length > 0) return undefined
   const row = findMechanism('AES_256', 'generate')
   must(row !== undefined, 'the table has AES_256')
-  await generateSecret(host, row, { label, ckaId: randomFrom(host.token, CKA_ID_BYTES), exportable: false })
+  return generateSecret(host, row, { label, ckaId: randomFrom(host.token, CKA_ID_BYTES), exportable: false })
 }
 
 /** The raw public key; none if a finished private key has lost its public object, since no root is ever replaced here. */

@@ -13,6 +13,7 @@ export type AdminRequest =
   | { readonly kind: 'findMissing'; readonly keys: readonly MaterialRef[] }
   | { readonly kind: 'destroyObjects'; readonly ckaIdsHex: readonly string[] }
   | { readonly kind: 'createGenesis' }
+  | { readonly kind: 'createHandleKey' }
   | { readonly kind: 'genesisState' }
   | { readonly kind: 'signAsRoot'; readonly message: Uint8Array }
   | { readonly kind: 'unsealContextKey'; readonly sealed: Uint8Array }
@@ -28,6 +29,7 @@ export interface AdminOutputs {
   readonly findMissing: readonly number[]
   readonly destroyObjects: number
   readonly createGenesis: Genesis
+  readonly createHandleKey: 'found' | 'made'
   readonly genesisState: { readonly handleKey: boolean; readonly ledgerRoot: boolean; readonly others: number }
   readonly signAsRoot: Uint8Array
   readonly unsealContextKey: Sensitive
@@ -42,6 +44,8 @@ export interface Greeting {
   readonly specs: readonly KeySpecName[]
   readonly handleKey: boolean
   readonly wrapping: WrappingSupport
+  /** Which token it is: maker, model and serial number. No two backends may share one. */
+  readonly token: string
 }
 
 /** One opened token, as the handlers see it. */
@@ -62,6 +66,7 @@ export const discardSecrets = (value: unknown): void => {
 }
 
 const isBytes = (value: unknown): boolean => value instanceof Uint8Array
+const isFoundOrMade = (value: unknown): boolean => value === 'found' || value === 'made'
 const isFlag = (value: unknown): boolean => typeof value === 'boolean'
 const isObject = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null
 const has = (value: unknown, name: string, check: (member: unknown) => boolean): boolean =>
@@ -86,10 +91,13 @@ const SHAPES: Readonly<Record<HostRequestKind, (value: unknown) => boolean>> = {
   importKey: (value) => has(value, 'sealedHandle', isBytes),
   exportKey: (value) => has(value, 'wrapped', isBytes),
   destroyKey: (value) => has(value, 'destroyed', isFlag),
+  openBackend: (value) => has(value, 'handleKey', isFoundOrMade),
+  closeBackend: (value) => has(value, 'closed', isFlag),
   inventory: Array.isArray,
   findMissing: Array.isArray,
   destroyObjects: (value) => typeof value === 'number',
   createGenesis: (value) => has(value, 'rootPublicKey', isBytes) && has(value, 'sealedContextKey', isBytes),
+  createHandleKey: isFoundOrMade,
   genesisState: (value) => has(value, 'handleKey', isFlag) && has(value, 'ledgerRoot', isFlag),
   signAsRoot: isBytes,
   unsealContextKey: (value) => value instanceof Sensitive,

@@ -1,8 +1,9 @@
 import { LIMITS } from '../../schemas/limits.ts'
 import type { Telemetry } from '../core/ports.ts'
-import type { Greeting } from './hostRequest.ts'
+import type { Greeting, HostReply } from './hostRequest.ts'
 import { readPinMark } from './pin.ts'
 import type { Seat } from './seat.ts'
+import type { Shared } from './tokenClaims.ts'
 
 /** The one task of a backend that brings workers back; everybody else only sees whether they are up. */
 export interface Prober {
@@ -12,28 +13,35 @@ export interface Prober {
   stop(): Promise<void>
 }
 
-export const createProber = (options: {
-  readonly id: string
-  readonly pinFile: string
-  readonly seats: readonly Seat[]
-  open(seat: Seat, greeting: Greeting): void
-  readonly telemetry: Pick<Telemetry, 'log'>
-}): Prober => {
-  const { id, seats, telemetry } = options
+export const createProber = (
+  options: {
+    readonly id: string
+    readonly pinFile: string
+    readonly seats: readonly Seat[]
+    open(seat: Seat, greeting: Greeting): void
+    readonly telemetry: Pick<Telemetry, 'log'>
+  } & Shared,
+): Prober => {
+  const { id, seats, pins, telemetry } = options
   let isStopped = false
   let loop: Promise<void> | undefined
   let endPause: (() => void) | undefined
   let lastOpenedAt = Number.NEGATIVE_INFINITY
-  let refusedPin: string | undefined
   let lastMessage = ''
 
+  const startOwn = async ({ worker }: Seat): Promise<HostReply<Greeting>> => {
+    const reply = await worker.start()
+    if (!reply.ok || options.claim(reply.value.token)) return reply
+    worker.kill()
+    return { ok: false, code: 'HSM_UNAVAILABLE', message: 'the token is that of another backend', device: true }
+  }
   const tryOpen = async (seat: Seat): Promise<void> => {
     // A token counts wrong PINs and locks: the same one is not tried twice, a rewritten source is.
     const mark = readPinMark(options.pinFile)
-    if (refusedPin === mark) return
-    const reply = await seat.worker.start()
+    if (pins.isRefused(mark)) return
+    const reply = await startOwn(seat)
     if (isStopped) return
-    refusedPin = !reply.ok && reply.pinRefused === true ? mark : undefined
+    if (!reply.ok && reply.pinRefused === true) pins.noteRefused(mark)
     if (reply.ok) {
       lastOpenedAt = performance.now()
       lastMessage = ''

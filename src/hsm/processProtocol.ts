@@ -28,7 +28,11 @@ export const isReply = (value: unknown): value is HostReply =>
     (value['ok'] === false && typeof value['code'] === 'string' && typeof value['message'] === 'string'))
 
 export const isGreeting = (value: unknown): value is Greeting =>
-  isRecord(value) && isNames(value['specs']) && typeof value['handleKey'] === 'boolean' && isWrapping(value['wrapping'])
+  isRecord(value) &&
+  isNames(value['specs']) &&
+  typeof value['handleKey'] === 'boolean' &&
+  typeof value['token'] === 'string' &&
+  isWrapping(value['wrapping'])
 
 const isWrapping = (value: unknown): boolean =>
   isRecord(value) && isNames(value['algorithms']) && isNames(value['specs'])

@@ -19,6 +19,8 @@ export interface Token {
   readonly lib: PKCS11
   /** The session that is logged in, owns the session objects and does no cryptography. */
   readonly keeper: Handle
+  /** Maker, model and serial number: the same for every session of one token, whatever the path of the library. */
+  readonly identity: string
   readonly offers: readonly MechanismOffer[]
   /** Runs the operation on a session that no other one uses. */
   run<T>(call: TokenCall<T>): T | Promise<T>
@@ -45,6 +47,7 @@ export const openToken = (library: Library, tokenLabel: string, readPin: () => s
   return {
     lib,
     keeper,
+    identity: readIdentity(slot),
     offers: readOffers(lib, slot),
     run(call) {
       return timings.isLong(call.timing) ? runOnThread(call) : runNow(call)
@@ -85,6 +88,11 @@ const findSlot = (library: Library, tokenLabel: string): Slot => {
     if (slot.getToken().label === tokenLabel) return slot
   }
   throw new TokenAbsentError('no token has the configured label')
+}
+
+const readIdentity = (slot: Slot): string => {
+  const { manufacturerID, model, serialNumber } = slot.getToken()
+  return [manufacturerID, model, serialNumber].map((part) => part.trim()).join('/')
 }
 
 /** Login belongs to the process, not to a session: another host of it may have logged in already. */

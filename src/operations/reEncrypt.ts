@@ -1,7 +1,7 @@
 import type { Request } from '../../schemas/registry.ts'
 import { encodeContext, encodeHeader, parseHeader } from '../core/ciphertext.ts'
 import type { Instruction } from '../core/instruction.ts'
-import { fail, ok, type Result } from '../core/result.ts'
+import { ok, type Result } from '../core/result.ts'
 import { guardBudget } from './budget.ts'
 import { checkNamed, findReadable } from './decrypt.ts'
 import { guardKey, type Operation, planInstruction } from './operation.ts'
@@ -46,14 +46,13 @@ export const reEncrypt: Operation<'ReEncrypt'> = {
     if (!source.ok) return source
     const destination = findUsable(view, resolved, to, { usage: 'ENCRYPT_DECRYPT', use: 'produce' })
     if (!destination.ok) return destination
-    if (source.value.backend !== destination.value.backend)
-      return fail('INVALID_REQUEST', 'destination_key_id: the keys are on different HSM backends')
     const material = destination.value.material
     const budget = guardBudget(view, facts, material)
     if (!budget.ok) return budget
     const instruction: Instruction & { kind: 'reEncrypt' } = {
       kind: 'reEncrypt',
       backend: destination.value.backend,
+      sourceBackend: source.value.backend,
       source: source.value.material,
       sourceContext: contexts.value.source,
       blob: input.ciphertext_blob,

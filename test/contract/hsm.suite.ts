@@ -130,6 +130,7 @@ export const describeHsm = (name: string, open: () => Promise<HsmUnderTest>) =>
         {
           kind: 'reEncrypt',
           backend: BACKEND,
+          sourceBackend: BACKEND,
           source: key,
           sourceContext: Buffer.from('a'),
           blob,

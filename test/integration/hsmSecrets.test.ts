@@ -59,7 +59,7 @@ describe('intermediate secrets of an HSM host', () => {
         seen = data.toString()
         return realEncrypt(session, data, out)
       })
-    const both = { source: key, destination: key, sourceContext: HEADER, context: HEADER }
+    const both = { sourceBackend: BACKEND, source: key, destination: key, sourceContext: HEADER, context: HEADER }
     const done = await host.run({ kind: 'reEncrypt', backend: BACKEND, ...both, blob, header: HEADER })
     expect(done.ok).toBe(!isFailing)
     expect(seen).toBe(isFailing ? '' : 'a secret in transit')

@@ -4,6 +4,7 @@ import { LIMITS } from '../../../schemas/limits.ts'
 import { Sensitive } from '../../../src/core/sensitive.ts'
 import { type Backend, createBackend } from '../../../src/hsm/backend.ts'
 import type { HostReply, HostRequest } from '../../../src/hsm/hostRequest.ts'
+import { createPinMemory } from '../../../src/hsm/pinMemory.ts'
 import { type HsmWorker, LOST } from '../../../src/hsm/worker.ts'
 import { BACKEND, calm, eventually, randomLid } from '../../fixtures/hsmRequests.ts'
 import { createTelemetryLog } from '../../fixtures/telemetryLog.ts'
@@ -27,7 +28,10 @@ const createScripted = (): Scripted => {
     start: async () => {
       worker.starts += 1
       return worker.canStart
-        ? { ok: true, value: { specs: ['AES_256'], handleKey: true, wrapping: { algorithms: [], specs: [] } } }
+        ? {
+            ok: true,
+            value: { specs: ['AES_256'], handleKey: true, token: 'one', wrapping: { algorithms: [], specs: [] } },
+          }
         : LOST
     },
     run: (request) => {
@@ -56,6 +60,8 @@ const startBackend = async (workers: readonly Scripted[], callMs = 60_000): Prom
     workers,
     deadlines,
     telemetry: createTelemetryLog(),
+    pins: createPinMemory(),
+    claim: () => true,
   })
   open.push(backend)
   await backend.start()
