@@ -47,20 +47,23 @@ export const reportMaterial = async (
   const going = listVersions(view, backend, 'destroying')
   const named = new Set([...material, ...going].map(({ lid, version }) => toVersionName(lid, version)))
   const inventory = await hsm.inventory(backend, signal)
-  const absent = inventory.ok ? await hsm.findMissing(backend, material, signal) : inventory
-  if (!inventory.ok || !absent.ok) {
+  const found = inventory.ok ? await hsm.findIds(backend, material, signal) : inventory
+  if (!inventory.ok || !found.ok) {
     telemetry.log('warn', 'the token could not be compared with the ledger', { backend })
     return undefined
   }
+  // A crash between HSM and ledger leaves an object whose number the next rotation takes: two objects, and one is named.
+  const idOf = new Map(material.map(({ lid, version }, at) => [toVersionName(lid, version), found.value[at]]))
   // An object of the running epoch may be on its way into the ledger at this moment.
   const isSettled = ({ epoch }: HsmObject) => epoch === undefined || epoch < view.at.epoch
-  const isNamed = ({ lid, version, complete }: HsmObject) => complete && named.has(`${lid}/${version}`)
+  const isNamed = ({ lid, version, ckaIdHex, complete }: HsmObject) => {
+    const name = `${lid}/${version}`
+    return complete && named.has(name) && (idOf.get(name) ?? ckaIdHex) === ckaIdHex
+  }
   const orphans = inventory.value.filter((object) => isSettled(object) && !isNamed(object))
   // Destroyed while the token was looked through is not missing.
   const living = new Set(listMaterial(ledger.view(), backend).map(({ lid, version }) => toVersionName(lid, version)))
-  const missing = new Set(
-    absent.value.map(({ lid, version }) => toVersionName(lid, version)).filter((name) => living.has(name)),
-  )
+  const missing = new Set([...idOf].flatMap(([name, id]) => (id === undefined && living.has(name) ? [name] : [])))
   for (const name of missing)
     telemetry.log('error', 'material_missing: the HSM does not hold a version of the ledger', {
       backend,

@@ -141,12 +141,12 @@ export interface Hsm {
   wrapping(backend: string): WrappingSupport | undefined
   /** Every object on the token whose label is of this origin, `ledger-root` and `handle-key` excluded. */
   inventory(backend: string, signal: AbortSignal): Promise<Result<readonly HsmObject[]>>
-  /** Which of these versions the token does not hold. */
-  findMissing(
+  /** The CKA_ID, in hex, of each version's object, in the order given; nothing for one that the token does not hold. */
+  findIds(
     backend: string,
     keys: readonly MaterialRef[],
     signal: AbortSignal,
-  ): Promise<Result<readonly MaterialRef[]>>
+  ): Promise<Result<readonly (string | undefined)[]>>
   /** Destroys objects by CKA_ID, for `sweep`; refuses `ledger-root` and `handle-key`. Gives how many went. */
   destroyObjects(backend: string, ckaIdsHex: readonly string[], signal: AbortSignal): Promise<Result<number>>
   /**

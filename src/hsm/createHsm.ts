@@ -74,11 +74,9 @@ export const createHsm = async (options: HsmOptions): Promise<Hsm> => {
     supports: (id, spec) => backends.get(id)?.supports(spec) ?? false,
     wrapping: (id) => backends.get(id)?.wrapping(),
     inventory: (id, signal) => ask(id, { kind: 'inventory' }, signal),
-    async findMissing(id, keys, signal) {
-      const missing = await ask(id, { kind: 'findMissing', keys }, signal)
-      if (!missing.ok) return missing
-      const positions = new Set(missing.value)
-      return ok(keys.filter((_, index) => positions.has(index)))
+    async findIds(id, keys, signal) {
+      const found = await ask(id, { kind: 'findIds', keys }, signal)
+      return found.ok ? ok(found.value.map((hex) => (hex === '' ? undefined : hex))) : found
     },
     async destroyObjects(id, ckaIdsHex, signal) {
       const destroyed = await ask(id, { kind: 'destroyObjects', ckaIdsHex }, signal)

@@ -30,7 +30,7 @@ const SLOW: ReadonlySet<HostRequest['kind']> = new Set([
   'generateWrappingKey',
   'importKey',
   'inventory',
-  'findMissing',
+  'findIds',
   'destroyObjects',
   'createGenesis',
   'createHandleKey',

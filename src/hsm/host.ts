@@ -4,7 +4,7 @@ import { decrypt, encrypt, generateDataKey, random, reEncrypt } from './hostCryp
 import { exportKey } from './hostExport.ts'
 import { createGenesis, createHandleKey, readGenesisState, signAsRoot, unsealContextKey } from './hostGenesis.ts'
 import { generateWrappingKey, importKey } from './hostImport.ts'
-import { destroyObjects, findMissing, readInventory } from './hostInventory.ts'
+import { destroyObjects, findIds, readInventory } from './hostInventory.ts'
 import { destroyKey, generateKey } from './hostKeys.ts'
 import { generateDataKeyPair } from './hostPairs.ts'
 import type { AdminRequest, Greeting, HostReply, HostRequest, OpenHost } from './hostRequest.ts'
@@ -181,8 +181,8 @@ const administer = async (host: OpenHost, request: AdminRequest): Promise<HostRe
   switch (request.kind) {
     case 'inventory':
       return readInventory(host)
-    case 'findMissing':
-      return findMissing(host, request.keys)
+    case 'findIds':
+      return findIds(host, request.keys)
     case 'destroyObjects':
       return destroyObjects(host, request.ckaIdsHex)
     case 'createGenesis':

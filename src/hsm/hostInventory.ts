@@ -66,10 +66,7 @@ const isOwnKey = (host: OpenHost, label: string): boolean =>
   label === toHandleKeyLabel(host.origin) || label === toLedgerRootLabel(host.origin)
 
 /** Lists the token once and opens each handle, since finding one object among many is slow. */
-export const findMissing = async (
-  host: OpenHost,
-  keys: readonly MaterialRef[],
-): Promise<HostReply<readonly number[]>> => {
+export const findIds = async (host: OpenHost, keys: readonly MaterialRef[]): Promise<HostReply<readonly string[]>> => {
   const inventory = await readInventory(host)
   if (!inventory.ok) return inventory
   const held = new Set(
@@ -77,14 +74,13 @@ export const findMissing = async (
       .filter((object) => object.complete && object.objectClass !== 'public_key')
       .map((object) => `${object.ckaIdHex}/${object.lid}/${object.version}/${object.imported}`),
   )
-  const missing: number[] = []
+  const found: string[] = []
   for (const [index, key] of keys.entries()) {
-    const id = await host.keys.unseal(key)
-    if (id === undefined || !held.has(`${id.toString('hex')}/${key.lid}/${key.version}/${key.imported === true}`))
-      missing.push(index)
+    const hex = (await host.keys.unseal(key))?.toString('hex') ?? ''
+    found.push(held.has(`${hex}/${key.lid}/${key.version}/${key.imported === true}`) ? hex : '')
     if (index % OBJECTS_PER_TURN === 0) await nextTurn()
   }
-  return { ok: true, value: missing }
+  return { ok: true, value: found }
 }
 
 /** Only what {@link readInventory} would list can be destroyed: never the ledger's own keys or another origin's. */

@@ -10,7 +10,7 @@ import type { HostWrapping } from './wrapping.ts'
 /** What a host can be asked besides instructions; one vocabulary for both placements. */
 export type AdminRequest =
   | { readonly kind: 'inventory' }
-  | { readonly kind: 'findMissing'; readonly keys: readonly MaterialRef[] }
+  | { readonly kind: 'findIds'; readonly keys: readonly MaterialRef[] }
   | { readonly kind: 'destroyObjects'; readonly ckaIdsHex: readonly string[] }
   | { readonly kind: 'createGenesis' }
   | { readonly kind: 'createHandleKey' }
@@ -26,7 +26,8 @@ export type HostRequestKind = HostRequest['kind']
 export interface AdminOutputs {
   readonly inventory: readonly HsmObject[]
   /** Positions in the request's `keys`. */
-  readonly findMissing: readonly number[]
+  /** '' for a version that the token does not hold. */
+  readonly findIds: readonly string[]
   readonly destroyObjects: number
   readonly createGenesis: Genesis
   readonly createHandleKey: 'found' | 'made'
@@ -94,7 +95,7 @@ const SHAPES: Readonly<Record<HostRequestKind, (value: unknown) => boolean>> = {
   openBackend: (value) => has(value, 'handleKey', isFoundOrMade),
   closeBackend: (value) => has(value, 'closed', isFlag),
   inventory: Array.isArray,
-  findMissing: Array.isArray,
+  findIds: Array.isArray,
   destroyObjects: (value) => typeof value === 'number',
   createGenesis: (value) => has(value, 'rootPublicKey', isBytes) && has(value, 'sealedContextKey', isBytes),
   createHandleKey: isFoundOrMade,

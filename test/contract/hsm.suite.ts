@@ -185,7 +185,10 @@ export const describeHsm = (name: string, open: () => Promise<HsmUnderTest>) =>
       const destroy = { kind: 'destroyKey', backend: BACKEND, key: doomed } as const
       expect(unwrap(await hsm.execute(destroy, calm))).toEqual({ destroyed: true })
       expect(codeOf(await decrypt(hsm, doomed, blob))).toBe('KEY_NOT_USABLE')
-      expect(unwrap(await hsm.findMissing(BACKEND, [key, doomed], calm))).toEqual([doomed])
+      expect(unwrap(await hsm.findIds(BACKEND, [key, doomed], calm))).toEqual([
+        expect.stringMatching(/^[0-9a-f]{32}$/),
+        undefined,
+      ])
       expect(unwrap(await hsm.inventory(BACKEND, calm)).some((object) => object.lid === doomed.lid)).toBe(false)
       expect(unwrap(await hsm.execute(destroy, calm))).toEqual({ destroyed: false })
     })
@@ -206,8 +209,21 @@ export const describeHsm = (name: string, open: () => Promise<HsmUnderTest>) =>
         },
       ])
       const ids = listed.map((object) => object.ckaIdHex)
+      expect(unwrap(await hsm.findIds(BACKEND, [swept], calm))).toEqual(ids)
       expect(unwrap(await hsm.destroyObjects(BACKEND, [...ids, 'ff'.repeat(16)], calm))).toBe(1)
-      expect(unwrap(await hsm.findMissing(BACKEND, [swept], calm))).toEqual([swept])
+      expect(unwrap(await hsm.findIds(BACKEND, [swept], calm))).toEqual([undefined])
+    })
+
+    it('tells apart two objects that were made for one version', async () => {
+      const lid = randomLid()
+      const [first, second] = [
+        await makeKey(hsm, 'AES_256', { lid, version: 2 }),
+        await makeKey(hsm, 'AES_256', { lid, version: 2 }),
+      ]
+      const ids = unwrap(await hsm.findIds(BACKEND, [first, second], calm))
+      const listed = unwrap(await hsm.inventory(BACKEND, calm)).filter((object) => object.lid === lid)
+      expect(new Set(ids)).toEqual(new Set(listed.map((object) => object.ckaIdHex)))
+      expect(new Set(ids).size).toBe(2)
     })
 
     it('supports every spec of the contract and knows no other backend', async () => {

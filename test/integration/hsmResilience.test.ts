@@ -257,11 +257,11 @@ describe('an HSM that fails', () => {
       await eventually(() => isHealthy(hsm)() && findHostPids().some((pid) => !killed.includes(pid)))
     }
     const listed = unwrap(await hsm.inventory(BACKEND, calm))
-    expect(unwrap(await hsm.findMissing(BACKEND, keys, calm))).toEqual([])
+    expect(unwrap(await hsm.findIds(BACKEND, keys, calm))).not.toContain(undefined)
     const halves = listed.filter((object) => !object.complete).map((object) => object.ckaIdHex)
     const destroyable = halves.filter((id) => id !== '')
     unwrap(await hsm.destroyObjects(BACKEND, destroyable, calm))
-    expect(unwrap(await hsm.findMissing(BACKEND, keys, calm))).toEqual([])
+    expect(unwrap(await hsm.findIds(BACKEND, keys, calm))).not.toContain(undefined)
   })
 
   it.each(['inline', 'process'] as const)(

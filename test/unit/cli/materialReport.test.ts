@@ -69,3 +69,21 @@ test('what is destroyed while the token is looked through is not missing', async
   const report = await reportMaterial({ hsm: slow, ledger: { view: () => view }, telemetry }, 'main', signal)
   expect(report?.missing).toEqual(new Set())
 })
+
+test('of two objects made for one version, the one that the ledger does not name is an orphan', async () => {
+  const { hsm, telemetry, created } = await setUp(1)
+  const rotate = { kind: 'generateKey', backend: 'main', epoch: 0, exportable: false, spec: 'AES_256' } as const
+  const made = { lid: lidOf(1), version: 2 }
+  const [, recorded] = [
+    await hsm.execute({ ...rotate, ...made }, signal),
+    await hsm.execute({ ...rotate, ...made }, signal),
+  ]
+  if (!recorded.ok) throw new Error(recorded.error.message)
+  const material = { backend: 'main', sealed_handle: recorded.value.sealedHandle }
+  const view = fold([...created, eventOf('KeyRotated', { ...made, material, cause: 'request' })])
+  const ids = await hsm.findIds('main', [{ ...made, spec: 'AES_256', ...recorded.value }], signal)
+  const report = await reportMaterial({ hsm, ledger: { view: () => view }, telemetry }, 'main', signal)
+  expect(report?.missing).toEqual(new Set())
+  expect(report?.orphans.map(({ lid, version }) => [lid, version])).toEqual([[lidOf(1), 2]])
+  expect(ids.ok && ids.value).not.toEqual(report?.orphans.map(({ ckaIdHex }) => ckaIdHex))
+})
