@@ -133,7 +133,7 @@ export const generateMac = async (
   return made.ok ? { ok: true, value: { mac: made.value } } : made
 }
 
-/** Makes the MAC again and compares here: C_Verify may stop at the first difference, as SoftHSM's does. */
+/** Makes the MAC again and compares here: nothing says that a token's C_Verify does not stop at the first difference. */
 export const verifyMac = async (
   host: OpenHost,
   instruction: Of<'verifyMac'>,

@@ -24,7 +24,7 @@ export const toPrivateTemplate = (made: NewObject): Template => [
   { type: pkcs11.CKA_ID, value: made.ckaId },
 ]
 
-/** What a new secret key may do, and no more. */
+/** What a new secret key may do, and no more. In full: SoftHSM lets it wrap and unwrap unless it is told not to. */
 export const toSecretUses = (spec: KeySpecName): Template => {
   const encrypts = SPECS[spec].usage === 'ENCRYPT_DECRYPT'
   return [
@@ -32,17 +32,28 @@ export const toSecretUses = (spec: KeySpecName): Template => {
     { type: pkcs11.CKA_DECRYPT, value: encrypts },
     { type: pkcs11.CKA_SIGN, value: !encrypts },
     { type: pkcs11.CKA_VERIFY, value: false },
+    { type: pkcs11.CKA_WRAP, value: false },
+    { type: pkcs11.CKA_UNWRAP, value: false },
+    { type: pkcs11.CKA_DERIVE, value: false },
   ]
 }
 
-/** What a private key may do that signs. */
-export const PRIVATE_USES: Template = [{ type: pkcs11.CKA_SIGN, value: true }]
+/** What a private key may do that signs, and no more. */
+export const PRIVATE_USES: Template = [
+  { type: pkcs11.CKA_SIGN, value: true },
+  { type: pkcs11.CKA_SIGN_RECOVER, value: false },
+  { type: pkcs11.CKA_DECRYPT, value: false },
+  { type: pkcs11.CKA_UNWRAP, value: false },
+  { type: pkcs11.CKA_DERIVE, value: false },
+]
 
 /** What a private key may do that unwraps. Explicit, since a token's defaults let it decrypt and sign. */
 export const UNWRAPPING_USES: Template = [
   { type: pkcs11.CKA_UNWRAP, value: true },
   { type: pkcs11.CKA_DECRYPT, value: false },
   { type: pkcs11.CKA_SIGN, value: false },
+  { type: pkcs11.CKA_SIGN_RECOVER, value: false },
+  { type: pkcs11.CKA_DERIVE, value: false },
 ]
 
 /** What an unwrapped object is and may do: as a generated one of its spec, or, to be looked at, a session object. */
