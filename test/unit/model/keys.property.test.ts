@@ -1,7 +1,8 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { countOf } from '../../fixtures/counts.ts'
-import { arbitraryCommands, checkKeys, checkUses, type KeySystem, runCommands } from '../../fixtures/keyCommands.ts'
+import type { KeySystem } from '../../fixtures/keyCommand.ts'
+import { arbitraryCommands, checkKeys, checkUses, runCommands } from '../../fixtures/keyCommands.ts'
 import { createKeyModel, listObjects } from '../../fixtures/keyModel.ts'
 import { createPipelineStack, toCode } from '../../fixtures/pipelineStack.ts'
 
