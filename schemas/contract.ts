@@ -52,9 +52,14 @@ export const COMMON_CODES = [
 export const Reply = <P extends TProperties>(properties: P) => Fields({ ...properties, receipt: Receipt })
 
 /** Declares a contract; exists for type inference only. */
-export const contract = <const N extends string, Req extends TSchema, Rep extends TSchema>(
-  declared: Contract<Req, Rep> & { readonly name: N },
-): Contract<Req, Rep> & { readonly name: N } => declared
+export const contract = <
+  const N extends string,
+  const E extends Contract['effect'],
+  Req extends TSchema,
+  Rep extends TSchema,
+>(
+  declared: Contract<Req, Rep> & { readonly name: N; readonly effect: E },
+): Contract<Req, Rep> & { readonly name: N; readonly effect: E } => declared
 
 export type RequestOf<C extends Contract> = Static<C['request']>
 export type ReplyOf<C extends Contract> = Static<C['reply']>

@@ -48,6 +48,11 @@ export const LIMITS = {
   wrappedBytesMax: 8 * 1024,
   importSecretBytes: 32,
   importTokenMs: 24 * 3600 * 1000,
+  batchItemsMax: 256,
+  batchItemFieldsMax: 32,
+  batchConcurrencyMax: 32,
+  batchGatherMs: 2_000,
+  batchReplyBytesMax: 960 * 1024,
   // Background work of the writer
   dutyPollMs: 10_000,
   clockSkewMsMax: 5 * 60 * 1000,

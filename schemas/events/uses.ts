@@ -32,6 +32,8 @@ export const USE_EVENTS = {
   LedgerHeadRead: usage(none),
   /** `lid`: the key that the first request changed, if it was about one. */
   RequestReplayed: usage(Fields({ lid: Type.Optional(Lid), slot: raw32 })),
+  /** A batch as a whole; each of its items has a record of its own. */
+  BatchExecuted: usage(Fields({ items: version, failed: count })),
   // What did not succeed
   AccessDenied: usage(none),
   OperationFailed: usage(none),

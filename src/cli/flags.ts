@@ -1,15 +1,26 @@
 import { type Contract, toKebab } from '../../schemas/contract.ts'
 import { BYTES_MARK } from '../../schemas/primitives.ts'
-import { findByteFields, isRecord } from '../core/byteFields.ts'
+import { type ByteFields, findByteFields, isRecord } from '../core/byteFields.ts'
 import { toListForm } from '../core/query.ts'
 import { must } from '../core/result.ts'
 import { toFieldSchemas } from '../core/route.ts'
 
 /**
  * How a field is written on a command line. `texts` is a repeated text, `pairs` a repeated `key=value`, `tags` the same
- * for a list of `{key, value}`, `attributes` the same or one JSON object; `bytes` has three spellings: text, a file, base64.
+ * for a list of `{key, value}`, `attributes` the same or one JSON object; `bytes` has three spellings: text, a file, base64;
+ * `items`, a list of objects, has two: JSON as text or in a file.
  */
-export type FlagKind = 'text' | 'texts' | 'integer' | 'boolean' | 'choice' | 'bytes' | 'pairs' | 'tags' | 'attributes'
+export type FlagKind =
+  | 'text'
+  | 'texts'
+  | 'integer'
+  | 'boolean'
+  | 'choice'
+  | 'bytes'
+  | 'pairs'
+  | 'tags'
+  | 'attributes'
+  | 'items'
 
 /** One field of a request as the command line takes it. */
 export interface Flag {
@@ -22,6 +33,8 @@ export interface Flag {
   readonly description: string
   /** What may be given, for `choice`. */
   readonly choices: readonly string[]
+  /** Where bytes stand as base64 in JSON, for `items`. */
+  readonly byteFields?: ByteFields
 }
 
 /** `encryption_context` → `encryption-context`. */
@@ -36,6 +49,7 @@ export const toFlags = (contract: Contract): readonly Flag[] => {
   return Object.entries(toFieldSchemas(contract)).map(([field, schema]) => {
     const kind = findKind(schema)
     must(kind !== undefined && isRecord(schema), `${contract.name}.${field} has no form on a command line`)
+    const byteFields = kind === 'items' ? findByteFields(schema) : undefined
     return {
       field,
       name: toFlagName(field),
@@ -43,6 +57,7 @@ export const toFlags = (contract: Contract): readonly Flag[] => {
       isRequired: required.includes(field),
       description: describe(kind, schema),
       choices: listTexts(schema['enum']),
+      ...(byteFields === undefined ? {} : { byteFields }),
     }
   })
 }
@@ -66,7 +81,9 @@ const findKind = (schema: unknown): FlagKind | undefined => {
     case 'boolean':
       return 'boolean'
     case 'array':
-      return toListForm(schema)
+      return (
+        toListForm(schema) ?? (isRecord(schema['items']) && schema['items']['type'] === 'object' ? 'items' : undefined)
+      )
     case 'object':
       return isRecord(schema['additionalProperties']) ? 'pairs' : 'attributes'
     default:
@@ -98,6 +115,8 @@ const toRule = (kind: FlagKind, schema: Readonly<Record<string, unknown>>): stri
       return 'repeat for more, or one JSON object'
     case 'text':
       return typeof schema['maxLength'] === 'number' ? `at most ${schema['maxLength']} bytes` : ''
+    case 'items':
+      return 'a JSON array; bytes are base64'
     case 'boolean':
     case 'choice':
       return ''

@@ -1,5 +1,5 @@
 import { LIMITS } from '../../schemas/limits.ts'
-import { parseBase64 } from '../core/byteFields.ts'
+import { parseBase64, readByteFields } from '../core/byteFields.ts'
 import { ok, type Result } from '../core/result.ts'
 import { parseStrictJson } from '../core/strictJson.ts'
 import type { Flag } from './flags.ts'
@@ -42,7 +42,7 @@ export const readFlags = async (
   for (const flag of flags) {
     const typed = find(flag)
     if (typed.as === 'absent') continue
-    const value = flag.kind === 'bytes' ? await readByteFlag(flag, typed, readBytes) : readFlag(flag, typed)
+    const value = await readAnyFlag(flag, typed, readBytes)
     if (!value.ok) return value
     request[flag.field] = value.value
   }
@@ -52,7 +52,27 @@ export const readFlags = async (
 const explainMissing = ({ field, name, kind }: Flag): string => {
   if (field === 'key_id') return 'a key is missing: give its id or alias, as <key-id> or --key-id'
   if (kind === 'bytes') return `one of --${name}-file, --${name} and --${name}-base64 is needed`
+  if (kind === 'items') return `one of --${name}-file and --${name} is needed`
   return `--${name} is needed`
+}
+
+const readAnyFlag = async (flag: Flag, typed: Typed, readBytes: ReadBytes): Promise<Result<unknown, FlagFault>> => {
+  if (flag.kind === 'bytes') return readByteFlag(flag, typed, readBytes)
+  if (flag.kind === 'items') return readItemsFlag(flag, typed, readBytes)
+  return readFlag(flag, typed)
+}
+
+/** Strict JSON, with bytes where the contract says base64; what is not of an item's contract is left to the service. */
+const readItemsFlag = async (flag: Flag, typed: Typed, readBytes: ReadBytes): Promise<Result<unknown, FlagFault>> => {
+  if (typed.as !== 'text' && typed.as !== 'file') return usage(`--${flag.name} needs a value`)
+  const text = typed.as === 'text' ? ok(Buffer.from(typed.text)) : await readBytes(typed.path, LIMITS.requestBytesMax)
+  if (!text.ok) return { ok: false, error: { kind: 'io', message: `--${flag.name}-file: ${text.error}` } }
+  const parsed = parseStrictJson(text.value, LIMITS.requestDepthMax)
+  text.value.fill(0)
+  if (!parsed.ok) return usage(`--${flag.name} is not strict JSON: ${parsed.error.rule}`)
+  if (!Array.isArray(parsed.value)) return usage(`--${flag.name} must be a JSON array`)
+  const read = flag.byteFields === undefined ? ok(parsed.value) : readByteFields(flag.byteFields, parsed.value)
+  return read.ok ? read : usage(`--${flag.name}: ${read.error.message}`)
 }
 
 const readByteFlag = async (flag: Flag, typed: Typed, readBytes: ReadBytes): Promise<Result<unknown, FlagFault>> => {

@@ -1,6 +1,6 @@
 import { LIMITS } from '../../schemas/limits.ts'
 import { toContract } from '../../schemas/registry.ts'
-import { findByteFields, writeByteFields } from '../core/byteFields.ts'
+import { findByteFields, writeByteFields, zeroBytes } from '../core/byteFields.ts'
 import { ok, type Result } from '../core/result.ts'
 import type { OpenCaller, ReplyFields, TargetFlags } from './caller.ts'
 import { type CliFault, EXIT, misused, unreachable } from './exit.ts'
@@ -90,8 +90,4 @@ const showReply = async (terminal: Terminal, typed: TypedVerb, reply: ReplyField
   } finally {
     zeroBytes(reply)
   }
-}
-
-const zeroBytes = (fields: ReplyFields): void => {
-  for (const value of Object.values(fields)) if (value instanceof Uint8Array) value.fill(0)
 }

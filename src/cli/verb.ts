@@ -47,10 +47,12 @@ const toDescription = (contract: Contract): string => {
 
 const toOptions = (flag: Flag): readonly Option[] => {
   const { name } = flag
-  const description = flag.isRequired && flag.kind !== 'bytes' && !isKeyId(flag) ? toRequired(flag) : flag.description
+  const description = flag.isRequired && !hasFile(flag) && !isKeyId(flag) ? toRequired(flag) : flag.description
   switch (flag.kind) {
     case 'bytes':
       return toByteOptions(flag)
+    case 'items':
+      return toItemOptions(flag)
     case 'boolean':
       return [new Option(`--${name}`, description)]
     case 'choice':
@@ -84,6 +86,18 @@ const toByteOptions = ({ name, description, isRequired }: Flag): readonly Option
     new Option(`--${name}-base64 <base64>`, 'The same as base64').conflicts(others(`${name}-base64`)),
   ]
 }
+
+const toItemOptions = ({ name, description, isRequired }: Flag): readonly Option[] => [
+  new Option(`--${name}-file <file>`, `${isRequired ? 'Needed, ' : ''}${description}; - is standard input`).conflicts([
+    toAttribute(name),
+  ]),
+  new Option(`--${name} <json>`, 'The same as text; others on this machine can see it').conflicts([
+    toAttribute(`${name}-file`),
+  ]),
+]
+
+/** Whether a field may come from a file. */
+const hasFile = ({ kind }: Flag): boolean => kind === 'bytes' || kind === 'items'
 
 const toOutputOptions = (contract: Contract): readonly Option[] => {
   const fields = listReplyBytes(contract)
@@ -143,7 +157,7 @@ const toTyped = (given: {
 
 const read = (flag: Flag, values: Readonly<Record<string, unknown>>): Typed => {
   const value = values[toAttribute(flag.name)]
-  if (flag.kind === 'bytes') {
+  if (hasFile(flag)) {
     const path = values[toAttribute(`${flag.name}-file`)]
     const base64 = values[toAttribute(`${flag.name}-base64`)]
     if (typeof path === 'string') return { as: 'file', path }

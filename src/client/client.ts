@@ -1,5 +1,13 @@
 import { LIMITS } from '../../schemas/limits.ts'
-import { CONTRACTS, OPERATION_NAMES, type OperationName, type ReplyBody, type Request } from '../../schemas/registry.ts'
+import {
+  type BatchItem,
+  type BatchOutcome,
+  CONTRACTS,
+  OPERATION_NAMES,
+  type OperationName,
+  type ReplyBody,
+  type Request,
+} from '../../schemas/registry.ts'
 import { isRecord } from '../core/byteFields.ts'
 import { must } from '../core/result.ts'
 import type { ClientTransport } from './clientTransport.ts'
@@ -33,10 +41,22 @@ type Arguments<N extends OperationName> =
     ? [request?: Request<N>, options?: CallOptions]
     : [request: Request<N>, options?: CallOptions]
 
+/** The reply to a batch: at each place what became of the item there. */
+export type BatchReplyOf<L extends readonly BatchItem[]> = Omit<ReplyBody<'Batch'>, 'results'> & {
+  readonly results: {
+    readonly [I in keyof L]: Extract<BatchOutcome, { ok: false } | { operation: L[I]['operation'] }>
+  }
+}
+
 /** One method for each operation of the registry, `client.encrypt(…)`; throws `KmsError`. */
 export type Client = {
-  readonly [N in OperationName as Uncapitalize<N>]: (...args: Arguments<N>) => Promise<ReplyBody<N>>
+  readonly [N in Exclude<OperationName, 'Batch'> as Uncapitalize<N>]: (...args: Arguments<N>) => Promise<ReplyBody<N>>
 } & {
+  /** Throws only if the batch as a whole was refused; an item that failed is a result with `ok: false`. */
+  batch<const L extends readonly BatchItem[]>(
+    request: { readonly operations: L },
+    options?: CallOptions,
+  ): Promise<BatchReplyOf<L>>
   /** Closes the transport; calls under way are rejected. */
   close(): Promise<void>
 }

@@ -1,4 +1,4 @@
-import { BYTES_MARK } from '../../schemas/primitives.ts'
+import { BYTES_MARK, VARIANT_FIELD, VARIANTS_MARK } from '../../schemas/primitives.ts'
 import { fail, ok, type Result } from './result.ts'
 
 /** Where bytes stand in a schema; found once for each contract, so that a body is walked only where bytes can be. */
@@ -6,11 +6,14 @@ export type ByteFields =
   | { readonly kind: 'bytes' }
   | { readonly kind: 'members'; readonly members: ReadonlyMap<string, ByteFields> }
   | { readonly kind: 'items'; readonly items: ByteFields }
+  | { readonly kind: 'variants'; readonly variants: ReadonlyMap<string, ByteFields> }
 
 /** The byte fields of a schema; undefined when it has none. */
 export const findByteFields = (schema: unknown): ByteFields | undefined => {
   if (!isRecord(schema)) return undefined
   if (BYTES_MARK in schema) return { kind: 'bytes' }
+  const variants = schema[VARIANTS_MARK] ?? schema['anyOf']
+  if (Array.isArray(variants)) return findVariants(variants)
   if (isRecord(schema['properties'])) {
     const members = new Map<string, ByteFields>()
     for (const [name, member] of Object.entries(schema['properties'])) {
@@ -21,6 +24,25 @@ export const findByteFields = (schema: unknown): ByteFields | undefined => {
   }
   const items = findByteFields(schema['items'])
   return items && { kind: 'items', items }
+}
+
+/** Only what names its variant can be told apart; a union of other things holds no bytes in this contract. */
+const findVariants = (schemas: readonly unknown[]): ByteFields | undefined => {
+  const variants = new Map<string, ByteFields>()
+  for (const schema of schemas) {
+    const properties = isRecord(schema) && isRecord(schema['properties']) ? schema['properties'] : {}
+    const field = properties[VARIANT_FIELD]
+    const name = isRecord(field) ? field['const'] : undefined
+    const found = findByteFields(schema)
+    if (typeof name === 'string' && found) variants.set(name, found)
+  }
+  return variants.size > 0 ? { kind: 'variants', variants } : undefined
+}
+
+/** The byte fields of the variant that a value says it is. */
+const findOwn = (variants: ReadonlyMap<string, ByteFields>, value: unknown): ByteFields | undefined => {
+  const name = isRecord(value) ? value[VARIANT_FIELD] : undefined
+  return typeof name === 'string' ? variants.get(name) : undefined
 }
 
 /**
@@ -37,6 +59,12 @@ export const readByteFields = (fields: ByteFields, value: unknown, place = ''): 
       return isRecord(value) ? readMembers(fields.members, value, place) : ok(value)
     case 'items':
       return Array.isArray(value) ? readItems(fields.items, value, place) : ok(value)
+    case 'variants': {
+      const own = findOwn(fields.variants, value)
+      // One that is not base64 stays text, which its own check refuses: it must not spoil what stands beside it.
+      if (own) readByteFields(own, value, place)
+      return ok(value)
+    }
     default:
       return fields satisfies never
   }
@@ -78,6 +106,10 @@ export const writeByteFields = (fields: ByteFields, value: unknown): unknown => 
     }
     case 'items':
       return Array.isArray(value) ? value.map((item) => writeByteFields(fields.items, item)) : value
+    case 'variants': {
+      const own = findOwn(fields.variants, value)
+      return own ? writeByteFields(own, value) : value
+    }
     default:
       return fields satisfies never
   }
@@ -86,6 +118,12 @@ export const writeByteFields = (fields: ByteFields, value: unknown): unknown => 
 /** Whether a value is an object other than an array or bytes. */
 export const isRecord = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Uint8Array)
+
+/** Zeroes every byte array in a decoded value, wherever it is. Decoding has bounded the depth. */
+export const zeroBytes = (value: unknown): void => {
+  if (value instanceof Uint8Array) value.fill(0)
+  else if (typeof value === 'object' && value !== null) for (const member of Object.values(value)) zeroBytes(member)
+}
 
 const BASE64 = /^[A-Za-z0-9+/]*={0,2}$/
 const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/'

@@ -66,6 +66,7 @@ const toTypeName = (schema: JsonSchema): string => {
   if (Array.isArray(schema['enum'])) return schema['enum'].map((name) => `\`${name}\``).join(', ')
   if (schema['type'] === 'array') return `list of ${isRecord(schema['items']) ? toTypeName(schema['items']) : 'any'}`
   if (schema['type'] === 'integer') return toRange(schema)
+  if (schema['oneOf'] ?? schema['anyOf']) return 'object'
   return String(schema['type'] ?? 'any')
 }
 

@@ -1,7 +1,7 @@
 import type { TSchema } from 'typebox'
 import type { Contract } from '../../schemas/contract.ts'
 import { toSubject } from '../../schemas/contract.ts'
-import { BYTES_MARK } from '../../schemas/primitives.ts'
+import { BYTES_MARK, VARIANTS_MARK } from '../../schemas/primitives.ts'
 import { OPERATION_NAMES, toContract } from '../../schemas/registry.ts'
 import { isRecord } from '../core/byteFields.ts'
 
@@ -21,6 +21,7 @@ const toPlain = (node: unknown): unknown => {
   if (!isRecord(node)) return node
   const max = node[BYTES_MARK]
   if (typeof max === 'number') return toBase64Schema(node, max)
+  if (Array.isArray(node[VARIANTS_MARK])) return { oneOf: node[VARIANTS_MARK].map(toPlain) }
   return Object.fromEntries(Object.entries(node).map(([name, member]) => [name, toPlain(member)]))
 }
 

@@ -5,11 +5,10 @@ import type { KeyRecord } from '../../projections/keys.ts'
 import type { View } from '../../projections/view.ts'
 import type { EventData, EventName } from '../../schemas/events.ts'
 import type { KeySpecName } from '../../schemas/keys.ts'
-import type { Body, OperationName, Request } from '../../schemas/registry.ts'
+import type { BatchableName, Body, OperationName, Request } from '../../schemas/registry.ts'
 import type { Instruction, Lid, OutputOf } from '../core/instruction.ts'
 import type { UseKind } from '../core/lifecycle.ts'
-import type { Result } from '../core/result.ts'
-import type { Sensitive } from '../core/sensitive.ts'
+import type { Failure, Result } from '../core/result.ts'
 
 /**
  * Something an operation touches, and the action it asks the PDP about. `ref` is a key id as the caller wrote it, LID or
@@ -62,12 +61,31 @@ export interface VisiblePage {
   readonly nextCursor?: string
 }
 
+/** One item of a batch as it was asked for. */
+export interface ItemAsked {
+  readonly operation: string
+  readonly request: unknown
+}
+
+/** What became of one item of a batch: its whole reply, receipt included, or why there is none. */
+export type ItemOutcome =
+  | {
+      readonly ok: true
+      readonly operation: BatchableName
+      readonly body: Readonly<Record<string, unknown>>
+      /** Zeroes the bytes of the reply. */
+      readonly secrets: Disposable
+    }
+  | { readonly ok: false; readonly error: Failure }
+
 /** The input with everything it names looked up and permitted. `keys` follows the order of the key targets. */
 export interface Resolved {
   readonly view: View
   readonly facts: Facts
   readonly keys: readonly KeyRecord[]
   readonly page?: VisiblePage
+  /** For a batch: what became of its items, in their order. */
+  readonly outcomes?: readonly ItemOutcome[]
 }
 
 export type EventBody = { [E in EventName]: { readonly type: E; readonly data: EventData<E> } }[EventName]
@@ -85,7 +103,7 @@ export interface RecordedAs<B> {
   /** The reply, from the view with the event folded in; so a change answers with what it made. */
   toReply(view: View): B
   /** Secret bytes in the reply; zeroed when the transport has encoded it, or when the append failed. */
-  readonly secrets?: readonly Sensitive[]
+  readonly secrets?: readonly Disposable[]
   /** What to undo in the HSM if the ledger refused the record. */
   readonly compensation?: Instruction
   /**
@@ -113,6 +131,8 @@ export interface Operation<N extends OperationName> {
   turn?(input: Request<N>): string
   /** For lists: what might be shown, after the cursor, in an order that later changes do not disturb. */
   candidates?(input: Request<N>, keys: readonly KeyRecord[], view: View, facts: Facts): Result<Iterable<Candidate>>
+  /** For a batch: what is carried out on its own before the plan is made. */
+  items?(input: Request<N>): readonly ItemAsked[]
   plan(input: Request<N>, resolved: Resolved): Result<Plan<N>>
   /** For idempotent operations: the reply to a repeated request, rebuilt from the view. */
   replay?(success: IdempotencyRecord, view: View, facts: Facts): Body<N>

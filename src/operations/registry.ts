@@ -1,5 +1,6 @@
 import type { OperationName } from '../../schemas/registry.ts'
 import { createAlias, deleteAlias, updateAlias } from './aliases.ts'
+import { batch } from './batch.ts'
 import { createKey } from './createKey.ts'
 import { decrypt } from './decrypt.ts'
 import { describeKey } from './describeKey.ts'
@@ -33,6 +34,7 @@ import { destroyKeyVersion, getKeyVersion, listKeyVersions } from './versions.ts
 
 /** Every operation, by contract name: one that is missing does not compile. */
 export const OPERATIONS: { readonly [N in OperationName]: Operation<N> } = {
+  Batch: batch,
   CreateAlias: createAlias,
   CreateKey: createKey,
   Decrypt: decrypt,

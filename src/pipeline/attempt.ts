@@ -19,6 +19,7 @@ import type { Ask } from './authorize.ts'
 import type { Subject } from './envelope.ts'
 import type { KeyLock } from './keyLock.ts'
 import type { Found } from './resolve.ts'
+import type { Validate } from './validate.ts'
 
 export interface Ports {
   readonly authenticator: Authenticator
@@ -66,8 +67,12 @@ export interface Attempt extends Call, Recording {
   readonly settings: Settings
   readonly ask: Ask
   readonly lock: KeyLock
-  /** Records a refusal, or counts it when this caller has too many, and answers it. */
-  readonly refuse: (failure: Failure) => Promise<Outgoing>
+  readonly validate: Validate
+  /**
+   * Records a refusal, or counts it when this caller has too many, and answers it. `as` is the item of a batch that is
+   * refused.
+   */
+  readonly refuse: (failure: Failure, as?: Recording) => Promise<Outgoing>
 }
 
 /** What is known of a request once it was permitted; goes into its record. */

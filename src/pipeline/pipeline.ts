@@ -1,6 +1,7 @@
 import type { ErrorCode } from '../../schemas/errors.ts'
 import { LIMITS } from '../../schemas/limits.ts'
 import { CONTRACTS } from '../../schemas/registry.ts'
+import { zeroBytes } from '../core/byteFields.ts'
 import { createUuidV7 } from '../core/lid.ts'
 import type { Principal } from '../core/ports.ts'
 import type { Dispatch, Incoming, Outgoing } from '../core/request.ts'
@@ -16,7 +17,7 @@ import { createKeyLock } from './keyLock.ts'
 import { FAULT, recordFault, recordRefusal } from './record.ts'
 import { createRefusals, type Refusals } from './refusals.ts'
 import { operate } from './run.ts'
-import { createValidate, type Validate } from './validate.ts'
+import { createValidate } from './validate.ts'
 
 export interface Pipeline {
   readonly dispatch: Dispatch
@@ -37,9 +38,13 @@ export const createPipeline = (ports: Ports, settings: Settings, duties: readonl
   const stage: Stage = {
     ports,
     settings,
-    validate: createValidate(),
     refusals: createServiceRefusals(ports, settings, newId),
-    tools: { ask: createAsk(ports.pdp, telemetry, settings.pdpTimeoutMs), lock: createKeyLock(), newId },
+    tools: {
+      ask: createAsk(ports.pdp, telemetry, settings.pdpTimeoutMs),
+      lock: createKeyLock(),
+      validate: createValidate(),
+      newId,
+    },
   }
   const answer = async (incoming: Incoming, requestId: string, signal: AbortSignal): Promise<Outgoing> => {
     try {
@@ -68,9 +73,8 @@ export const createPipeline = (ports: Ports, settings: Settings, duties: readonl
 interface Stage {
   readonly ports: Ports
   readonly settings: Settings
-  readonly validate: Validate
   readonly refusals: Refusals
-  readonly tools: Pick<Attempt, 'ask' | 'lock' | 'newId'>
+  readonly tools: Pick<Attempt, 'ask' | 'lock' | 'validate' | 'newId'>
 }
 
 const toRefused = (requestId: string, code: ErrorCode, message: string): Outgoing => ({
@@ -106,10 +110,8 @@ const answerCaller = async (stage: Stage, call: Call & { readonly principal: Pri
     subject: { principal, transport: incoming.transport, requestId, action: `kms:${incoming.operation}` },
     ports: stage.ports,
     settings: stage.settings,
-    refuse: async (error) =>
-      stage.refusals.shouldRecord(principal, error.code)
-        ? recordRefusal(attempt, error)
-        : { ok: false, requestId, error },
+    refuse: async (error, as = attempt) =>
+      stage.refusals.shouldRecord(principal, error.code) ? recordRefusal(as, error) : { ok: false, requestId, error },
   }
   const { refuse } = attempt
   let decoded: ReturnType<Incoming['decode']> | undefined
@@ -118,23 +120,14 @@ const answerCaller = async (stage: Stage, call: Call & { readonly principal: Pri
     const accepted = checkIdempotencyKey(incoming)
     if (!decoded.ok) return await refuse(decoded.error)
     if (!accepted.ok) return await refuse(accepted.error)
-    const valid = stage.validate(incoming.operation, decoded.value)
+    const valid = attempt.validate(incoming.operation, decoded.value)
     return valid.ok ? await operate(attempt, valid.value) : await refuse(valid.error)
   } catch (error) {
     return recordFault(attempt, { found: [] }, error)
   } finally {
+    // The pipeline owns the bytes, and any may be a secret, also in a request that breaks its schema (invariant 5).
     if (decoded?.ok) zeroBytes(decoded.value)
   }
-}
-
-/**
- * Zeroes every byte array of a decoded request, wherever it is: the pipeline owns them, and any may be a secret, also
- * in a request that breaks its schema (invariant 5). Decoding has bounded the depth.
- */
-const zeroBytes = (decoded: unknown): void => {
-  if (decoded instanceof Uint8Array) decoded.fill(0)
-  else if (typeof decoded === 'object' && decoded !== null)
-    for (const member of Object.values(decoded)) zeroBytes(member)
 }
 
 const IDEMPOTENCY_KEY_REGEX = /^[\x21-\x7e]+$/

@@ -12,6 +12,7 @@ import type { Facts, Operation, PlanAs, Resolved } from '../operations/operation
 import { OPERATIONS } from '../operations/registry.ts'
 import type { Attempt, Permitted, Recording } from './attempt.ts'
 import { mergeDecisions } from './authorize.ts'
+import { withItems } from './batch.ts'
 import { claimSlot, type Slot } from './idempotency.ts'
 import { type Asking, toKeyQuestion, toQuestion } from './question.ts'
 import { recordDenial, recordFailure, recordFault, release, toFailed, withDecision } from './record.ts'
@@ -115,11 +116,14 @@ const decide = async <N extends OperationName>(
     return resolved.error.code === 'PDP_UNAVAILABLE'
       ? recordDenial(attempt, permitted, resolved.error)
       : recordFailure(attempt, permitted, resolved.error)
-  const plan = operation.plan(input, resolved.value)
-  if (!plan.ok) return recordFailure(attempt, permitted, plan.error)
-  const aliases = found.flatMap(({ alias }) => alias ?? [])
-  const guards = [...plan.value.guards, ...aliases, ...(slot === undefined ? [] : [slot.guard])]
-  return perform(attempt, permitted, { ...plan.value, guards })
+  const guards = [...found.flatMap(({ alias }) => alias ?? []), ...(slot === undefined ? [] : [slot.guard])]
+  const carryOut = (ready: Resolved) => {
+    const plan = operation.plan(input, ready)
+    if (!plan.ok) return recordFailure(attempt, permitted, plan.error)
+    return perform(attempt, permitted, { ...plan.value, guards: [...plan.value.guards, ...guards] })
+  }
+  if (operation.items === undefined) return carryOut(resolved.value)
+  return withItems(attempt, operation.items(input), operate, (outcomes) => carryOut({ ...resolved.value, outcomes }))
 }
 
 /** Asks about every target (invariant 1); the first denial decides, and is recorded. */

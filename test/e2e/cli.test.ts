@@ -140,6 +140,19 @@ describe('answers', () => {
     expect(await run(line, { KEY: keys.AES_256 })).toEqual({ code: 0, stdout: 'a\0b', stderr: '' })
   })
 
+  test('a batch is read from a pipe, with bytes as base64, and answers for each item', async () => {
+    const item = (text: string) =>
+      JSON.stringify({ operation: 'Encrypt', request: { key_id: keys.AES_256, plaintext: btoa(text) } })
+    const line = `printf '%s' '[${item('a')},${item('b')},{"operation":"CreateKey","request":{}}]' | chatelaine batch --operations-file - --json`
+    const { code, stdout } = await run(line)
+    expect(code).toBe(0)
+    const { results } = JSON.parse(stdout)
+    expect(results.map((result: { ok: boolean }) => result.ok)).toEqual([true, true, false])
+    const blob = results[1].reply.ciphertext_blob
+    const opened = await run(`chatelaine decrypt --ciphertext-blob-base64 ${blob} --out -`)
+    expect(opened).toEqual({ code: 0, stdout: 'b', stderr: '' })
+  })
+
   test('a refusal is exit code 1, with code and message, or the error body as JSON', async () => {
     const missing = `lid_${'0'.repeat(64)}`
     const plain = await run(`chatelaine describe-key ${missing}`)

@@ -179,6 +179,18 @@ const REQUESTS: Requests = {
   GetKeyDependents: () => ({ key_id: id('root'), recursive: true }),
   GetKeyAncestors: () => ({ key_id: id('leaf') }),
   GetPublicKey: () => ({ key_id: id('ECDSA_P256') }),
+  Batch: ({ blob }) => ({
+    operations: [
+      {
+        operation: 'Encrypt',
+        request: { key_id: id('aes'), plaintext: Buffer.from(PLAINTEXT), encryption_context: CONTEXT },
+      },
+      { operation: 'Decrypt', request: { ciphertext_blob: Buffer.from(blob) } },
+      { operation: 'Decrypt', request: { ciphertext_blob: Buffer.from(blob), encryption_context: CONTEXT } },
+      { operation: 'Verify', request: { key_id: id('ED25519'), message: MESSAGE, signature: Buffer.alloc(64) } },
+      { operation: 'GenerateRandom', request: { number_of_bytes: 2048 } },
+    ],
+  }),
   Encrypt: () => ({ key_id: id('aes'), plaintext: Buffer.from(PLAINTEXT), encryption_context: CONTEXT }),
   Decrypt: ({ blob }) => ({ ciphertext_blob: Buffer.from(blob), encryption_context: CONTEXT }),
   ReEncrypt: ({ blob }) => ({

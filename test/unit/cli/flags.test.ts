@@ -42,6 +42,24 @@ describe('flags', () => {
     expect(encrypt).toMatchObject({ plaintext: 'bytes', 'encryption-context': 'pairs' })
   })
 
+  test('the items of a batch are a JSON array in a file or as text, with bytes where the contract says base64', async () => {
+    const json = '[{"operation":"Encrypt","request":{"key_id":"alias/a","plaintext":"aGVsbG8="}}]'
+    const asked = { operation: 'Encrypt', request: { key_id: 'alias/a', plaintext: Buffer.from('hello') } }
+    const files: ReadBytes = async (path) => (path === 'ops.json' ? ok(Buffer.from(json)) : noFiles(path, 1))
+    const fromText = await read('Batch', { operations: text(json) })
+    expect(fromText.ok && fromText.value['operations']).toEqual([asked])
+    const fromFile = await read('Batch', { operations: { as: 'file', path: 'ops.json' } }, files)
+    expect(fromFile).toEqual(fromText)
+    for (const [given, message] of [
+      ['{}', '--operations must be a JSON array'],
+      ['[1', '--operations is not strict JSON: a comma or a closing bracket is expected'],
+    ] as const)
+      expect(await read('Batch', { operations: text(given) })).toEqual({ ok: false, error: { kind: 'usage', message } })
+    expect(await read('Batch', {})).toMatchObject({
+      error: { message: 'one of --operations-file and --operations is needed' },
+    })
+  })
+
   test('a field without a form on a command line is found when the verb is derived', () => {
     const odd = contract({
       name: 'Odd',

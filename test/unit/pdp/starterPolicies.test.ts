@@ -17,7 +17,17 @@ const SECOND_ACTIONS = {
   DetachAlias: 'change',
 } as const
 /** Operations that name no key in their request. */
-const ABOUT_THE_SERVICE = ['CreateKey', 'GenerateRandom', 'GetLedgerHead', 'ListAliases', 'ListKeys']
+const ABOUT_THE_SERVICE = [
+  'Batch',
+  'CreateKey',
+  'GenerateRandom',
+  'GetLedgerHead',
+  'ListAliases',
+  'ListKeys',
+  'ListRotationJobs',
+]
+/** About the key of the job, or about the service if there is no such job. */
+const ABOUT_A_JOB = ['AcknowledgeRotationJob', 'CompleteRotationJob', 'FailRotationJob']
 const ABOUT_AN_ALIAS = ['CreateAlias', 'DeleteAlias', 'UpdateAlias']
 
 const EXPECTED = new Map<string, string>([
@@ -28,6 +38,8 @@ const READS = [...EXPECTED].filter(([, group]) => group === 'kms:read').map(([ac
 const isAboutService = (action: string) => ABOUT_THE_SERVICE.includes(action.slice('kms:'.length))
 const toResourceType = (action: string) =>
   isAboutService(action) ? 'Service' : ABOUT_AN_ALIAS.includes(action.slice('kms:'.length)) ? 'Alias' : 'Key'
+const toResourceTypes = (action: string) =>
+  ABOUT_A_JOB.includes(action.slice('kms:'.length)) ? ['Key', 'Service'] : [toResourceType(action)]
 
 let pdp: CedarPdp
 const telemetry = createTelemetryLog()
@@ -76,7 +88,7 @@ describe('the Cedar schema', () => {
       Object.fromEntries([...EXPECTED].map(([name, group]) => [name, [group]])),
     )
     for (const [name, { appliesTo }] of declared) {
-      expect([name, appliesTo?.resourceTypes]).toEqual([name, [toResourceType(name)]])
+      expect([name, appliesTo?.resourceTypes]).toEqual([name, toResourceTypes(name)])
     }
     const groups = actions.filter(([, { memberOf }]) => (memberOf ?? []).length === 0).map(([name]) => name)
     expect(groups.sort()).toEqual(['kms:change', 'kms:read', 'kms:use'])
@@ -113,6 +125,7 @@ describe('the starter policies', () => {
     expect(await permitted({ tenant: 'acme' }, { tenant: 'acme' })).toEqual(
       [
         ...uses.map(([name]) => name),
+        'kms:Batch',
         'kms:CreateChildKey',
         'kms:CreateKey',
         'kms:DescribeKey',
@@ -129,7 +142,7 @@ describe('the starter policies', () => {
     ['whose tenant differs in case', { tenant: 'ACME' }],
     ['whose user tag says the tenant', { other: 'acme' }],
   ])('let a key user only list, and touch no key %s', async (_, tags) => {
-    expect(await permitted({ tenant: 'acme' }, tags)).toEqual(['kms:ListAliases', 'kms:ListKeys'])
+    expect(await permitted({ tenant: 'acme' }, tags)).toEqual(['kms:Batch', 'kms:ListAliases', 'kms:ListKeys'])
   })
 
   it('let nobody touch a key that does not exist but who may touch any', async () => {

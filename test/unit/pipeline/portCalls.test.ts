@@ -213,6 +213,16 @@ const DESCRIBE_ALL = Array.from({ length: 13 }, () => 'pdp kms:DescribeKey')
 
 /** Calls between authentication and reply, for every operation. */
 const SUCCESSES: { readonly [N in OperationName]: readonly string[] } = {
+  Batch: [
+    'pdp kms:Batch',
+    'pdp kms:Encrypt',
+    'pdp kms:Decrypt',
+    'hsm encrypt',
+    'hsm decrypt',
+    'ledger DataEncrypted success',
+    'ledger DataDecrypted success',
+    'ledger BatchExecuted success',
+  ],
   CreateAlias: ['pdp kms:CreateAlias', 'pdp kms:AttachAlias', 'ledger AliasCreated success'],
   CreateKey: ['pdp kms:CreateKey', 'pdp kms:CreateChildKey', 'hsm generateKey', 'ledger KeyCreated success'],
   Decrypt: ['pdp kms:Decrypt', 'hsm decrypt', 'ledger DataDecrypted success'],

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { BYTES_MARK } from '../../../schemas/primitives.ts'
+import { BYTES_MARK, VARIANTS_MARK } from '../../../schemas/primitives.ts'
 import { OPERATION_NAMES, type OperationName, toContract } from '../../../schemas/registry.ts'
 import { createValidate } from '../../../src/pipeline/validate.ts'
 
@@ -113,7 +113,13 @@ const findUnbounded = (node: Node): string | undefined => {
 const walk = (node: Node, path: string): string[] => {
   const why = findUnbounded(node)
   const properties = isNode(node['properties']) ? Object.entries(node['properties']) : []
-  const inside = [...properties, ['*', node['additionalProperties']] as const, ['[]', node['items']] as const]
+  const variants: readonly unknown[] = Array.isArray(node[VARIANTS_MARK]) ? node[VARIANTS_MARK] : []
+  const inside = [
+    ...properties,
+    ...variants.map((variant) => ['|', variant] as const),
+    ['*', node['additionalProperties']] as const,
+    ['[]', node['items']] as const,
+  ]
   const found = inside.flatMap(([name, child]) => (isNode(child) ? walk(child, `${path}.${name}`) : []))
   return why === undefined ? found : [`${path}: ${why}`, ...found]
 }
