@@ -25,6 +25,10 @@ export type Guard =
   | { readonly kind: 'alias'; readonly name: string; readonly lid?: Lid }
   /** The rotation job is in the state the plan saw. */
   | { readonly kind: 'job'; readonly id: string; readonly state: RotationJobStateName }
+  /** The namespace has the rules that the plan was made by. */
+  | { readonly kind: 'namespace'; readonly name: string; readonly revision: number }
+  /** No rules at all have changed: rules are checked together with those of other namespaces. */
+  | { readonly kind: 'registrations'; readonly registrations: number }
   /** The key has no living descendants. */
   | { readonly kind: 'childless'; readonly lid: Lid }
   /** The version is on its way out, as it was when the HSM was asked; nothing but its end can change that. */
@@ -60,6 +64,11 @@ const checkAlias = (view: View, guard: Guard & { kind: 'alias' }): Failure | und
     : { code: 'REVISION_CONFLICT', message: 'the alias was pointed elsewhere while the request was under way' }
 }
 
+const RULES_CHANGED: Failure = {
+  code: 'REVISION_CONFLICT',
+  message: 'the routing rules changed while the request was under way',
+}
+
 /** Why a guard does not hold in this view, or nothing. */
 export const checkGuard = (view: View, guard: Guard): Failure | undefined => {
   switch (guard.kind) {
@@ -71,6 +80,10 @@ export const checkGuard = (view: View, guard: Guard): Failure | undefined => {
       return view.rotationJobs.byId.get(guard.id)?.state === guard.state
         ? undefined
         : { code: 'REVISION_CONFLICT', message: 'the rotation job changed while the request was under way' }
+    case 'namespace':
+      return view.namespaces.byName.get(guard.name)?.revision === guard.revision ? undefined : RULES_CHANGED
+    case 'registrations':
+      return view.namespaces.registrations === guard.registrations ? undefined : RULES_CHANGED
     case 'childless':
       return hasLivingDescendants(view.keys, view.hierarchy, guard.lid)
         ? { code: 'KEY_HAS_DEPENDENTS', message: 'a key was made under this one while the request was under way' }

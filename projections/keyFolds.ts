@@ -59,6 +59,7 @@ const create = (state: KeysState, data: EventData<'KeyCreated'>, meta: EventMeta
     userTags: data.user_tags.map(({ key, value }) => ({ key: key.normalize('NFC'), value: value.normalize('NFC') })),
     identityTags: data.identity_tags,
     ...(data.parent === undefined ? {} : { parent: data.parent as Lid }),
+    ...(data.routing === undefined ? {} : { namespace: data.routing.namespace }),
     exportable: data.exportable,
     state: 'enabled',
     versions: [toVersion(data.version, data.material, meta)],

@@ -39,6 +39,8 @@ export interface KeyRecord {
   readonly userTags: readonly { readonly key: string; readonly value: string }[]
   readonly identityTags: Readonly<Record<string, AttributeValue>>
   readonly parent?: Lid
+  /** The namespace that chose its place. Later rules do not: a parent is for ever. */
+  readonly namespace?: string
   readonly exportable: boolean
   /** The key's own state; its effective state also depends on its ancestors (`projections/hierarchy.ts`). */
   readonly state: KeyStateName

@@ -5,6 +5,7 @@ import { type HierarchyState, hierarchyProjection } from './hierarchy.ts'
 import { type IdempotencyState, idempotencyProjection } from './idempotency.ts'
 import { keysProjection } from './keyFolds.ts'
 import type { KeysState } from './keys.ts'
+import { type NamespacesState, namespacesProjection } from './namespaces.ts'
 import type { EventMeta } from './projection.ts'
 import { evolveRotationJobs, NO_ROTATION_JOBS, type RotationJobsState } from './rotationJobs.ts'
 import { type UsageState, usageProjection } from './usage.ts'
@@ -26,6 +27,7 @@ export interface View {
   readonly keys: KeysState
   readonly hierarchy: HierarchyState
   readonly aliases: AliasesState
+  readonly namespaces: NamespacesState
   readonly idempotency: IdempotencyState
   readonly usage: UsageState
   readonly rotationJobs: RotationJobsState
@@ -37,6 +39,7 @@ export const createEmptyView = (origin: string): View => ({
   keys: keysProjection.initial,
   hierarchy: hierarchyProjection.initial,
   aliases: aliasesProjection.initial,
+  namespaces: namespacesProjection.initial,
   idempotency: idempotencyProjection.initial,
   usage: usageProjection.initial,
   rotationJobs: NO_ROTATION_JOBS,
@@ -49,6 +52,7 @@ export const foldEvent = (view: View, event: Event, meta: EventMeta): View => ({
   keys: keysProjection.evolve(view.keys, event, meta),
   hierarchy: hierarchyProjection.evolve(view.hierarchy, event, meta),
   aliases: aliasesProjection.evolve(view.aliases, event, meta),
+  namespaces: namespacesProjection.evolve(view.namespaces, event, meta),
   idempotency: idempotencyProjection.evolve(view.idempotency, event, meta),
   usage: usageProjection.evolve(view.usage, event, meta),
   rotationJobs: evolveRotationJobs(view.rotationJobs, event, meta, view),

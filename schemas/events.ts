@@ -2,6 +2,7 @@ import type { Static } from 'typebox'
 import { ALIAS_EVENTS } from './events/aliases.ts'
 import { KEY_EVENTS } from './events/keys.ts'
 import { LEDGER_EVENTS } from './events/ledger.ts'
+import { NAMESPACE_EVENTS } from './events/namespaces.ts'
 import { ROTATION_JOB_EVENTS } from './events/rotationJobs.ts'
 import { USE_EVENTS } from './events/uses.ts'
 
@@ -10,6 +11,7 @@ export const EVENTS = {
   ...LEDGER_EVENTS,
   ...KEY_EVENTS,
   ...ALIAS_EVENTS,
+  ...NAMESPACE_EVENTS,
   ...ROTATION_JOB_EVENTS,
   ...USE_EVENTS,
 } as const

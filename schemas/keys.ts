@@ -1,6 +1,7 @@
 import Type, { type Static } from 'typebox'
 import { LIMITS } from './limits.ts'
 import { BackendId, Fields, Lid, OneOf, Revision, Tags, Text, Timestamp } from './primitives.ts'
+import { NamespaceName } from './routing.ts'
 
 export const KEY_SPECS = [
   'AES_256',
@@ -106,6 +107,7 @@ export const Key = Fields({
   description: Text(0, LIMITS.descriptionBytesMax),
   user_tags: Tags,
   parent_key_id: Type.Optional(Lid),
+  namespace: Type.Optional(NamespaceName),
   backend_id: BackendId,
   exportable: Type.Boolean(),
   current_key_version: Type.Integer({ minimum: 1 }),

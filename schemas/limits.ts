@@ -33,6 +33,15 @@ export const LIMITS = {
   deletionGraceDaysMax: 30,
   reasonBytesMax: 1024,
   gcmMessagesPerVersionMax: 2 ** 32 - 2 ** 20,
+  // Routing
+  namespacesMax: 1000,
+  attachmentDepthMax: 16,
+  routingEntriesMax: 64,
+  routingConstraintsMax: 16,
+  routingPatternBytesMax: 128,
+  routingTemplateBytesMax: 256,
+  routingDenyBytesMax: 256,
+  routingRulesBytesMax: 16 * 1024,
   // Data plane
   plaintextBytesMax: 64 * 1024,
   ciphertextBytesMax: 64 * 1024 + 108,

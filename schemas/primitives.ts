@@ -46,9 +46,11 @@ export const LID_PATTERN = '^lid_[0-9a-f]{64}$'
 
 const ALIAS = 'alias/[A-Za-z0-9_/-]{1,128}'
 
+export const KEY_ID_PATTERN = `^(lid_[0-9a-f]{64}|${ALIAS})$`
+
 /** A key id as a caller may write it: a LID or an alias. */
 export const KeyId = Type.String({
-  pattern: `^(lid_[0-9a-f]{64}|${ALIAS})$`,
+  pattern: KEY_ID_PATTERN,
   description: 'lid_ and 64 lowercase hex digits, or an alias',
 })
 
@@ -59,7 +61,9 @@ export const AliasName = Type.String({
   description: 'alias/ and 1 to 128 letters, digits, _, / or -',
 })
 
-export const BackendId = Type.String({ pattern: '^[a-z0-9-]{1,32}$', description: 'The name of an HSM backend' })
+export const BACKEND_ID_PATTERN = '^[a-z0-9-]{1,32}$'
+
+export const BackendId = Type.String({ pattern: BACKEND_ID_PATTERN, description: 'The name of an HSM backend' })
 
 export const Timestamp = Type.String({ format: 'date-time', description: 'RFC 3339, UTC, milliseconds' })
 

@@ -4,6 +4,7 @@ import { createBatch } from './operations/batch.ts'
 import * as data from './operations/data.ts'
 import * as keys from './operations/keys.ts'
 import * as lifecycle from './operations/lifecycle.ts'
+import * as namespaces from './operations/namespaces.ts'
 import * as rotationJobs from './operations/rotationJobs.ts'
 import * as tags from './operations/tags.ts'
 import * as versions from './operations/versions.ts'
@@ -15,6 +16,7 @@ const SINGLE = {
   ...rotationJobs,
   ...aliases,
   ...tags,
+  ...namespaces,
   ...data,
 } as const
 

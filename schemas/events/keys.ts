@@ -2,11 +2,18 @@ import Type from 'typebox'
 import { KeySpec, KeyUsage, ROTATION_CAUSES } from '../keys.ts'
 import { LIMITS } from '../limits.ts'
 import { AttributeSet, Fields, Lid, OneOf, TagKey, Tags, Text } from '../primitives.ts'
+import { NamespaceName } from '../routing.ts'
 import { claim, count, Material, reason, state, version } from './eventType.ts'
 
 const key = { lid: Lid, ...claim }
 const unixMs = Type.Integer({ minimum: 0 })
 const cascading = Fields({ ...key, affected: count })
+
+/** What chose the key's place: the namespace that was named, and the rule that decided, in it or in one it is attached to. */
+const Routing = Fields({
+  namespace: NamespaceName,
+  by: Fields({ namespace: NamespaceName, version, rule: count }),
+})
 
 /** What changed a key or one of its versions. */
 export const KEY_EVENTS = {
@@ -21,6 +28,7 @@ export const KEY_EVENTS = {
       identity_tags: AttributeSet,
       canonicalization_version: Type.Literal(1),
       parent: Type.Optional(Lid),
+      routing: Type.Optional(Routing),
       exportable: Type.Boolean(),
       material: Material,
     }),

@@ -1,5 +1,6 @@
 import Type from 'typebox'
-import { Fields, Lid, Text } from '../primitives.ts'
+import { Fields, Lid, OneOf, Text } from '../primitives.ts'
+import { NamespaceName, ROUTING_OUTCOMES } from '../routing.ts'
 import { count, none, one, raw32, usage, version } from './eventType.ts'
 
 /** Uses and queries: recorded, and counted where a budget depends on them. */
@@ -27,6 +28,10 @@ export const USE_EVENTS = {
   AncestorsListed: usage(Fields({ lid: Lid, items: count })),
   /** `lid`: the key whose names were asked for, if only those were. */
   AliasesListed: usage(Fields({ lid: Type.Optional(Lid), items: count })),
+  NamespacesListed: usage(Fields({ items: count })),
+  NamespaceDescribed: usage(Fields({ name: NamespaceName, version })),
+  /** `namespace`: the one asked first. Says nothing of the attributes. */
+  RoutingExplained: usage(Fields({ namespace: Type.Optional(NamespaceName), outcome: OneOf(ROUTING_OUTCOMES) })),
   TagsListed: usage(Fields({ lid: Lid, items: count })),
   PublicKeyRead: usage(one),
   LedgerHeadRead: usage(none),

@@ -3,6 +3,7 @@ import { contract, Empty, Reply } from '../contract.ts'
 import { KEY_SPECS, Key, KeySpec, KeyState, KeyUsage, SigningAlgorithm } from '../keys.ts'
 import { LIMITS } from '../limits.ts'
 import { AttributeSet, BackendId, Bytes, Fields, KeyId, Lid, Page, Revision, Tag, Tags, Text } from '../primitives.ts'
+import { NamespaceName } from '../routing.ts'
 
 const one = { key_id: KeyId }
 const TagFilter = Type.Array(Tag, {
@@ -22,12 +23,14 @@ export const CreateKey = contract({
     description: Type.Optional(Text(0, LIMITS.descriptionBytesMax)),
     tags: Type.Optional(Tags),
     attributes: Type.Optional(AttributeSet),
+    namespace: Type.Optional(NamespaceName),
     parent_key_id: Type.Optional(KeyId),
     backend_id: Type.Optional(BackendId),
   }),
   reply: Reply({ key: Key, warnings: Type.Optional(Type.Array(Type.String())) }),
   codes: [
     'KEY_NOT_FOUND',
+    'NOT_FOUND',
     'PARENT_NOT_USABLE',
     'IMMUTABLE_TAG',
     'UNSUPPORTED_BY_HSM',

@@ -44,7 +44,7 @@ const toParts = (flag: Flag, value: unknown): readonly string[] => {
     case 'tags':
       return (Array.isArray(value) ? value : []).map((tag) => `--${flag.name} ${quote(`${tag.key}=${tag.value}`)}`)
     case 'attributes':
-    case 'items':
+    case 'json':
       return [`--${flag.name} ${quote(JSON.stringify(value))}`]
     default:
       return [`--${flag.name} ${quote(String(value))}`]

@@ -8,7 +8,7 @@ import { toFieldSchemas } from '../core/route.ts'
 /**
  * How a field is written on a command line. `texts` is a repeated text, `pairs` a repeated `key=value`, `tags` the same
  * for a list of `{key, value}`, `attributes` the same or one JSON object; `bytes` has three spellings: text, a file, base64;
- * `items`, a list of objects, has two: JSON as text or in a file.
+ * `json` two: a file, or the JSON itself.
  */
 export type FlagKind =
   | 'text'
@@ -20,7 +20,7 @@ export type FlagKind =
   | 'pairs'
   | 'tags'
   | 'attributes'
-  | 'items'
+  | 'json'
 
 /** One field of a request as the command line takes it. */
 export interface Flag {
@@ -49,7 +49,7 @@ export const toFlags = (contract: Contract): readonly Flag[] => {
   return Object.entries(toFieldSchemas(contract)).map(([field, schema]) => {
     const kind = findKind(schema)
     must(kind !== undefined && isRecord(schema), `${contract.name}.${field} has no form on a command line`)
-    const byteFields = kind === 'items' ? findByteFields(schema) : undefined
+    const byteFields = kind === 'json' ? findByteFields(schema) : undefined
     return {
       field,
       name: toFlagName(field),
@@ -82,7 +82,7 @@ const findKind = (schema: unknown): FlagKind | undefined => {
       return 'boolean'
     case 'array':
       return (
-        toListForm(schema) ?? (isRecord(schema['items']) && schema['items']['type'] === 'object' ? 'items' : undefined)
+        toListForm(schema) ?? (isRecord(schema['items']) && schema['items']['type'] === 'object' ? 'json' : undefined)
       )
     case 'object':
       return isRecord(schema['additionalProperties']) ? 'pairs' : 'attributes'
@@ -115,7 +115,7 @@ const toRule = (kind: FlagKind, schema: Readonly<Record<string, unknown>>): stri
       return 'repeat for more, or one JSON object'
     case 'text':
       return typeof schema['maxLength'] === 'number' ? `at most ${schema['maxLength']} bytes` : ''
-    case 'items':
+    case 'json':
       return 'a JSON array; bytes are base64'
     case 'boolean':
     case 'choice':

@@ -97,7 +97,7 @@ const toRow = (flag: Flag): string => {
 const toNames = ({ field, name, kind }: Flag): string => {
   if (field === 'key_id') return '`<key-id>` or `--key-id`'
   if (kind === 'bytes') return `\`--${name}-file\` file, \`--${name}\` text or \`--${name}-base64\` base64`
-  if (kind === 'items') return `\`--${name}-file\` file or \`--${name}\` json`
+  if (kind === 'json') return `\`--${name}-file\` file or \`--${name}\` json`
   return `\`--${name}\`${VALUES[kind]}`
 }
 

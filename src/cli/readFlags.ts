@@ -42,7 +42,7 @@ export const readFlags = async (
   for (const flag of flags) {
     const typed = find(flag)
     if (typed.as === 'absent') continue
-    const value = await readAnyFlag(flag, typed, readBytes)
+    const value = await readAny(flag, typed, readBytes)
     if (!value.ok) return value
     request[flag.field] = value.value
   }
@@ -51,27 +51,24 @@ export const readFlags = async (
 
 const explainMissing = ({ field, name, kind }: Flag): string => {
   if (field === 'key_id') return 'a key is missing: give its id or alias, as <key-id> or --key-id'
+  if (kind === 'json') return `--${name}-file or --${name} is needed`
   if (kind === 'bytes') return `one of --${name}-file, --${name} and --${name}-base64 is needed`
-  if (kind === 'items') return `one of --${name}-file and --${name} is needed`
   return `--${name} is needed`
 }
 
-const readAnyFlag = async (flag: Flag, typed: Typed, readBytes: ReadBytes): Promise<Result<unknown, FlagFault>> => {
+const readAny = async (flag: Flag, typed: Typed, readBytes: ReadBytes): Promise<Result<unknown, FlagFault>> => {
   if (flag.kind === 'bytes') return readByteFlag(flag, typed, readBytes)
-  if (flag.kind === 'items') return readItemsFlag(flag, typed, readBytes)
-  return readFlag(flag, typed)
+  return flag.kind === 'json' ? readJsonFlag(flag, typed, readBytes) : readFlag(flag, typed)
 }
 
 /** Strict JSON, with bytes where the contract says base64; what is not of an item's contract is left to the service. */
-const readItemsFlag = async (flag: Flag, typed: Typed, readBytes: ReadBytes): Promise<Result<unknown, FlagFault>> => {
-  if (typed.as !== 'text' && typed.as !== 'file') return usage(`--${flag.name} needs a value`)
-  const text = typed.as === 'text' ? ok(Buffer.from(typed.text)) : await readBytes(typed.path, LIMITS.requestBytesMax)
-  if (!text.ok) return { ok: false, error: { kind: 'io', message: `--${flag.name}-file: ${text.error}` } }
-  const parsed = parseStrictJson(text.value, LIMITS.requestDepthMax)
-  text.value.fill(0)
-  if (!parsed.ok) return usage(`--${flag.name} is not strict JSON: ${parsed.error.rule}`)
-  if (!Array.isArray(parsed.value)) return usage(`--${flag.name} must be a JSON array`)
-  const read = flag.byteFields === undefined ? ok(parsed.value) : readByteFields(flag.byteFields, parsed.value)
+const readJsonFlag = async (flag: Flag, typed: Typed, readBytes: ReadBytes): Promise<Result<unknown, FlagFault>> => {
+  const bytes = await readByteFlag(flag, typed, readBytes)
+  if (!bytes.ok || !(bytes.value instanceof Uint8Array)) return bytes
+  const parsed = parseJson(flag, bytes.value)
+  bytes.value.fill(0)
+  if (!parsed.ok) return parsed
+  const read = flag.byteFields === undefined ? parsed : readByteFields(flag.byteFields, parsed.value)
   return read.ok ? read : usage(`--${flag.name}: ${read.error.message}`)
 }
 
@@ -102,6 +99,11 @@ const readFlag = (flag: Flag, typed: Typed): Result<unknown, FlagFault> => {
   }
 }
 
+const parseJson = (flag: Flag, bytes: Uint8Array): Result<unknown, FlagFault> => {
+  const parsed = parseStrictJson(bytes, LIMITS.requestDepthMax)
+  return parsed.ok ? parsed : usage(`--${flag.name} is not strict JSON: ${parsed.error.rule}`)
+}
+
 const readInteger = (flag: Flag, text: string): Result<number, FlagFault> => {
   const value = Number(text)
   return /^(?:0|-?[1-9][0-9]*)$/.test(text) && Number.isSafeInteger(value)
@@ -114,8 +116,7 @@ const readList = (flag: Flag, texts: readonly string[]): Result<unknown, FlagFau
   const [first] = texts
   if (flag.kind === 'attributes' && first?.startsWith('{')) {
     if (texts.length > 1) return usage(`--${flag.name} takes one JSON object, or key=value pairs, not both`)
-    const parsed = parseStrictJson(Buffer.from(first), LIMITS.requestDepthMax)
-    return parsed.ok ? parsed : usage(`--${flag.name} is not strict JSON: ${parsed.error.rule}`)
+    return parseJson(flag, Buffer.from(first))
   }
   const pairs = readPairs(flag, texts)
   if (!pairs.ok || flag.kind !== 'tags') return pairs

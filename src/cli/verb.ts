@@ -47,12 +47,12 @@ const toDescription = (contract: Contract): string => {
 
 const toOptions = (flag: Flag): readonly Option[] => {
   const { name } = flag
-  const description = flag.isRequired && !hasFile(flag) && !isKeyId(flag) ? toRequired(flag) : flag.description
+  const description = flag.isRequired && !isFromFile(flag) && !isKeyId(flag) ? toRequired(flag) : flag.description
   switch (flag.kind) {
     case 'bytes':
       return toByteOptions(flag)
-    case 'items':
-      return toItemOptions(flag)
+    case 'json':
+      return toJsonOptions(flag)
     case 'boolean':
       return [new Option(`--${name}`, description)]
     case 'choice':
@@ -72,6 +72,9 @@ const toOptions = (flag: Flag): readonly Option[] => {
   }
 }
 
+/** Whether the flag may also be given as a file. */
+const isFromFile = ({ kind }: Flag): boolean => kind === 'bytes' || kind === 'json'
+
 const toRequired = ({ description }: Flag): string => (description === '' ? 'needed' : `${description}; needed`)
 
 /** Secrets belong into a file or a pipe: arguments are seen by every user of a machine and kept by shells. */
@@ -87,17 +90,13 @@ const toByteOptions = ({ name, description, isRequired }: Flag): readonly Option
   ]
 }
 
-const toItemOptions = ({ name, description, isRequired }: Flag): readonly Option[] => [
-  new Option(`--${name}-file <file>`, `${isRequired ? 'Needed, ' : ''}${description}; - is standard input`).conflicts([
-    toAttribute(name),
-  ]),
-  new Option(`--${name} <json>`, 'The same as text; others on this machine can see it').conflicts([
-    toAttribute(`${name}-file`),
-  ]),
+const toJsonOptions = ({ name, description, isRequired }: Flag): readonly Option[] => [
+  new Option(
+    `--${name}-file <file>`,
+    `${isRequired ? 'Needed, ' : ''}JSON; ${description}; - is standard input`,
+  ).conflicts(toAttribute(name)),
+  new Option(`--${name} <json>`, 'The same, here on the command line').conflicts(toAttribute(`${name}-file`)),
 ]
-
-/** Whether a field may come from a file. */
-const hasFile = ({ kind }: Flag): boolean => kind === 'bytes' || kind === 'items'
 
 const toOutputOptions = (contract: Contract): readonly Option[] => {
   const fields = listReplyBytes(contract)
@@ -157,7 +156,7 @@ const toTyped = (given: {
 
 const read = (flag: Flag, values: Readonly<Record<string, unknown>>): Typed => {
   const value = values[toAttribute(flag.name)]
-  if (hasFile(flag)) {
+  if (isFromFile(flag)) {
     const path = values[toAttribute(`${flag.name}-file`)]
     const base64 = values[toAttribute(`${flag.name}-base64`)]
     if (typeof path === 'string') return { as: 'file', path }

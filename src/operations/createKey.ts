@@ -1,28 +1,19 @@
-import { findEffectiveState, listAncestors } from '../../projections/hierarchy.ts'
-import type { KeyRecord } from '../../projections/keys.ts'
 import type { View } from '../../projections/view.ts'
-import { LIMITS } from '../../schemas/limits.ts'
+import type { EventData } from '../../schemas/events.ts'
 import type { Request } from '../../schemas/registry.ts'
 import type { Instruction } from '../core/instruction.ts'
 import { deriveIdentity, type Identity } from '../core/lid.ts'
-import { SPECS, STATE_ALLOWS } from '../core/lifecycle.ts'
+import { SPECS } from '../core/lifecycle.ts'
 import { fail, ok, type Result } from '../core/result.ts'
+import type { Decided } from '../core/routing.ts'
 import { toFoldedKeyBody } from './keyBody.ts'
 import { type Facts, guardKey, type Operation, planInstruction, toClaim } from './operation.ts'
+import { checkParent, checkWanted, findPlace, takePlace, targetParent } from './placement.ts'
 import { normalizeTags, parseTags } from './tags.ts'
 
 type Input = Request<'CreateKey'>
 
-const checkParent = (view: View, parent: KeyRecord | undefined): Result<true> => {
-  if (parent === undefined) return ok(true)
-  const { state } = findEffectiveState(view.keys, parent)
-  if (!STATE_ALLOWS[state].parent) return fail('PARENT_NOT_USABLE', `the parent key is ${state}`)
-  return listAncestors(view.keys, parent).length + 1 <= LIMITS.hierarchyDepthMax
-    ? ok(true)
-    : fail('INVALID_REQUEST', `parent_key_id: a hierarchy may be ${LIMITS.hierarchyDepthMax} deep at most`)
-}
-
-const checkPlace = (input: Input, backend: string, facts: Facts): Result<true> => {
+const checkBackend = (input: Input, backend: string, facts: Facts): Result<true> => {
   const { usage } = SPECS[input.key_spec]
   if (input.key_usage !== undefined && input.key_usage !== usage)
     return fail('INVALID_REQUEST', `key_usage: ${input.key_spec} is for ${usage}`)
@@ -35,33 +26,38 @@ const checkPlace = (input: Input, backend: string, facts: Facts): Result<true> =
 export const createKey: Operation<'CreateKey'> = {
   replay: ({ lid }, view, facts) => toCreated(view, lid, facts),
 
-  targets(input, facts) {
+  targets(input, facts, view) {
+    const wanted = checkWanted(input)
+    if (!wanted.ok) return wanted
     const identity = deriveIdentity(input.attributes ?? {}, facts.uniqueId)
     if (!identity.ok) return identity
+    const place = findPlace(input, identity.value.attributes, view)
+    // A key that gets no place is asked about too, so that a denial says nothing of the rules.
+    const parents = targetParent(place, 'kms:CreateChildKey')
     const requested = {
       key_spec: input.key_spec,
       key_usage: SPECS[input.key_spec].usage,
       identity_tags: identity.value.attributes,
       user_tags: Object.fromEntries(normalizeTags(input.tags ?? []).map(({ key, value }) => [key, value])),
-      has_parent: input.parent_key_id !== undefined,
+      has_parent: parents.length > 0,
+      ...(input.namespace === undefined ? {} : { namespace: input.namespace }),
     }
-    const child = { kind: 'service', action: 'kms:CreateKey', requested } as const
-    return input.parent_key_id === undefined
-      ? ok([child])
-      : ok([child, { kind: 'key', action: 'kms:CreateChildKey', ref: input.parent_key_id }])
+    return ok([{ kind: 'service', action: 'kms:CreateKey', requested }, ...parents])
   },
 
   plan(input, { view, facts, keys: [parent] }) {
     const identity = deriveIdentity(input.attributes ?? {}, facts.uniqueId)
     if (!identity.ok) return identity
-    const { lid, identityTags } = identity.value
+    const { lid, identityTags, attributes } = identity.value
     const tags = parseTags(input.tags ?? [], identityTags)
     if (!tags.ok) return tags
-    const placed = checkParent(view, parent)
+    const placed = takePlace(findPlace(input, attributes, view))
     if (!placed.ok) return placed
-    const backend = input.backend_id ?? facts.defaultBackend
-    const place = checkPlace(input, backend, facts)
-    if (!place.ok) return place
+    const fitting = checkParent(view, parent)
+    if (!fitting.ok) return fitting
+    const backend = placed.value.backend ?? facts.defaultBackend
+    const possible = checkBackend(input, backend, facts)
+    if (!possible.ok) return possible
     const spec = input.key_spec
     const made = { backend, lid, version: 1, spec } as const
     const instruction: Instruction & { kind: 'generateKey' } = {
@@ -70,7 +66,7 @@ export const createKey: Operation<'CreateKey'> = {
       epoch: view.at.epoch,
       exportable: false,
     }
-    const guards = parent === undefined ? [] : [guardKey(view, parent, 'parent')]
+    const guards = [...placed.value.guards, ...(parent === undefined ? [] : [guardKey(view, parent, 'parent')])]
     return ok(
       planInstruction(instruction, guards, ({ sealedHandle, publicKey }) => ({
         event: {
@@ -85,6 +81,7 @@ export const createKey: Operation<'CreateKey'> = {
             identity_tags: identityTags,
             canonicalization_version: 1,
             ...(parent === undefined ? {} : { parent: parent.lid }),
+            ...toRouting(input.namespace, placed.value.by),
             exportable: false,
             material: {
               backend,
@@ -101,6 +98,11 @@ export const createKey: Operation<'CreateKey'> = {
     )
   },
 }
+
+const toRouting = (namespace: string | undefined, by: Decided | undefined): Pick<EventData<'KeyCreated'>, 'routing'> =>
+  namespace === undefined || by === undefined
+    ? {}
+    : { routing: { namespace, by: { namespace: by.namespace, version: by.revision, rule: by.index } } }
 
 const toCreated = (view: View, lid: Identity['lid'] | undefined, facts: Facts) => {
   const key = toFoldedKeyBody(view, lid, facts)

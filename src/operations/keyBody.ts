@@ -41,6 +41,7 @@ export const toKeyBody = (view: View, record: KeyRecord, facts: Facts): KeyBody 
     description: record.description,
     user_tags: record.userTags.map(({ key, value }) => ({ key, value })),
     ...(record.parent === undefined ? {} : { parent_key_id: record.parent }),
+    ...(record.namespace === undefined ? {} : { namespace: record.namespace }),
     backend_id: toCurrentVersion(record).backend,
     exportable: record.exportable,
     current_key_version: record.currentVersion,

@@ -15,7 +15,14 @@ import type { Failure, Result } from '../core/result.ts'
  * alias; the pipeline resolves it. A `resource` is anything else that has a name of its own.
  */
 export type Target =
-  | { readonly kind: 'key'; readonly action: string; readonly ref: string; readonly contextBytes?: Uint8Array }
+  | {
+      readonly kind: 'key'
+      readonly action: string
+      readonly ref: string
+      readonly contextBytes?: Uint8Array
+      /** What the caller is told if there is no such key, where it is not he who named it. */
+      readonly absent?: string
+    }
   | {
       readonly kind: 'resource'
       readonly action: string
@@ -46,6 +53,8 @@ export interface Facts {
 export interface Candidate {
   /** The key that the caller must be allowed to describe; without one, the permit for the list is enough. */
   readonly record?: KeyRecord
+  /** What else the caller must be permitted to see it, for what is no key. */
+  readonly target?: Target
   /** Where it stands in the list: what a cursor to it says, and how the plan finds it again. See `cursor.ts`. */
   readonly place: string
   /** Steps from the key asked about, in a list of relatives. */

@@ -5,6 +5,7 @@ import { createKey } from './createKey.ts'
 import { decrypt } from './decrypt.ts'
 import { describeKey } from './describeKey.ts'
 import { encrypt } from './encrypt.ts'
+import { explainRouting } from './explainRouting.ts'
 import { generateDataKey, generateDataKeyWithoutPlaintext } from './generateDataKey.ts'
 import { generateRandom } from './generateRandom.ts'
 import { getLedgerHead } from './getLedgerHead.ts'
@@ -12,6 +13,7 @@ import { getPublicKey } from './getPublicKey.ts'
 import { listAliases } from './listAliases.ts'
 import { listKeys } from './listKeys.ts'
 import { generateMac, verifyMac } from './mac.ts'
+import { describeNamespace, listNamespaces, registerNamespace } from './namespaces.ts'
 import type { Operation } from './operation.ts'
 import { reEncrypt } from './reEncrypt.ts'
 import { getKeyAncestors, getKeyDependents } from './relatives.ts'
@@ -66,6 +68,10 @@ export const OPERATIONS: { readonly [N in OperationName]: Operation<N> } = {
   AcknowledgeRotationJob: acknowledgeRotationJob,
   CompleteRotationJob: completeRotationJob,
   FailRotationJob: failRotationJob,
+  RegisterNamespace: registerNamespace,
+  ListNamespaces: listNamespaces,
+  DescribeNamespace: describeNamespace,
+  ExplainRouting: explainRouting,
   ListKeyVersions: listKeyVersions,
   GetKeyVersion: getKeyVersion,
   DestroyKeyVersion: destroyKeyVersion,

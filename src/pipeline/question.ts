@@ -28,6 +28,7 @@ const toKeyResource = (view: View, record: KeyRecord): Resource => ({
     state: record.state,
     effective_state: findEffectiveState(view.keys, record).state,
     ...(record.parent === undefined ? {} : { parent: record.parent, ancestors: toAncestors(view, record) }),
+    ...(record.namespace === undefined ? {} : { namespace: record.namespace }),
     backend: toCurrentVersion(record).backend,
     identity_tags: record.identityTags as Values,
     user_tags: Object.fromEntries(record.userTags.map(({ key, value }) => [key, value])),

@@ -41,7 +41,7 @@ export const NO_VERDICT: Failure = {
 export const collectPage = async (
   candidates: Iterable<Candidate>,
   wanted: number,
-  ask: (record: KeyRecord) => Promise<Authorization>,
+  ask: AskAbout,
 ): Promise<Result<VisiblePage>> => {
   const items: Candidate[] = []
   let asked = 0
@@ -53,7 +53,7 @@ export const collectPage = async (
       return ok({ items, nextCursor: toCursor(candidate.place) })
     scanned += 1
     if (candidate.isFiltered) continue
-    if (candidate.record !== undefined) asked += 1
+    if (candidate.record !== undefined || candidate.target !== undefined) asked += 1
     const shown = await mayShow(candidate, ask)
     if (!shown.ok) return shown
     if (!shown.value) continue
@@ -63,12 +63,12 @@ export const collectPage = async (
   return ok({ items })
 }
 
-const mayShow = async (
-  { record }: Candidate,
-  ask: (record: KeyRecord) => Promise<Authorization>,
-): Promise<Result<boolean>> => {
-  if (record === undefined) return ok(true)
-  const verdict = await ask(record)
+/** Asks whether the caller may see a candidate; nothing if the permit for the list is enough. */
+type AskAbout = (candidate: Candidate) => Promise<Authorization> | undefined
+
+const mayShow = async (candidate: Candidate, ask: AskAbout): Promise<Result<boolean>> => {
+  const verdict = await ask(candidate)
+  if (verdict === undefined) return ok(true)
   return !verdict.permitted && verdict.code === 'PDP_UNAVAILABLE'
     ? { ok: false, error: NO_VERDICT }
     : ok(verdict.permitted)

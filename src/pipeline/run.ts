@@ -150,7 +150,7 @@ const authorize = async (
 const toAbsent = (operation: Operation<OperationName>, { target }: Found): Failure =>
   operation.missing !== undefined && target.action !== 'kms:ReEncryptTo'
     ? { code: operation.missing, message: CIPHERTEXT_REFUSED }
-    : { code: 'KEY_NOT_FOUND', message: 'there is no such key' }
+    : { code: 'KEY_NOT_FOUND', message: (target.kind === 'key' && target.absent) || 'there is no such key' }
 
 /** For a list: the part of it that the caller may see, item by item. */
 const findPage = async <N extends OperationName>(
@@ -162,9 +162,11 @@ const findPage = async <N extends OperationName>(
   const candidates = operation.candidates(input, resolved.keys, resolved.view, resolved.facts)
   if (!candidates.ok) return candidates
   const wanted = (input as { max_results?: number }).max_results ?? LIMITS.pageItemsDefault
-  const page = await collectPage(candidates.value, wanted, (record) =>
-    attempt.ask(toKeyQuestion(toAsking(attempt), resolved.view, record, 'kms:DescribeKey'), attempt.signal),
-  )
+  const asking = toAsking(attempt)
+  const page = await collectPage(candidates.value, wanted, ({ record, target }) => {
+    if (target !== undefined) return attempt.ask(toQuestion(asking, resolved.view, target, record), attempt.signal)
+    return record && attempt.ask(toKeyQuestion(asking, resolved.view, record, 'kms:DescribeKey'), attempt.signal)
+  })
   return page.ok ? ok({ ...resolved, page: page.value }) : page
 }
 

@@ -73,6 +73,7 @@ const openJob = async (key_id: string): Promise<string> => {
 /** The examples that leave what another one needs. */
 const AFTER: Partial<Record<OperationName, OperationName>> = {
   Decrypt: 'Encrypt',
+  DescribeNamespace: 'RegisterNamespace',
   ReEncrypt: 'Encrypt',
   Verify: 'Sign',
   VerifyMac: 'GenerateMac',

@@ -46,6 +46,13 @@ beforeAll(async () => {
   await create('leaf', { key_spec: 'AES_256', parent_key_id: middle })
   for (const alias_name of ['alias/orders', 'alias/a/b', 'alias/c'])
     await clients.nats.createAlias({ alias_name, target_key_id: id('aes') })
+  const rules = [
+    { match: { team: '${team}', shard: 7 }, parent: 'alias/${team}' },
+    { match: { team: 'secret-*', shard: 7 }, deny: 'not here' },
+    { _attachment_: 'rest' },
+  ]
+  await clients.nats.registerNamespace({ name: 'rest', rules: [] })
+  await clients.nats.registerNamespace({ name: 'shop', rules })
   for (const spec of KEY_SPECS) await create(spec, { key_spec: spec })
 })
 afterAll(async () => {
@@ -205,6 +212,10 @@ const REQUESTS: Requests = {
   Verify: () => ({ key_id: id('ED25519'), message: Buffer.from(MESSAGE), signature: Buffer.alloc(64) }),
   GenerateMac: () => ({ key_id: id('HMAC_256'), message: Buffer.from(MESSAGE) }),
   VerifyMac: () => ({ key_id: id('HMAC_384'), message: Buffer.from(MESSAGE), mac: Buffer.alloc(48) }),
+  RegisterNamespace: () => ({ name: 'registered', rules: [{ match: { team: '${team}' }, parent: 'alias/${team}' }] }),
+  ListNamespaces: () => ({ max_results: 1 }),
+  DescribeNamespace: () => ({ name: 'shop' }),
+  ExplainRouting: () => ({ namespace: 'shop', attributes: { team: 'orders', shard: 7 } }),
   GetLedgerHead: () => ({}),
 }
 

@@ -14,30 +14,39 @@ const SECOND_ACTIONS = {
   ReEncryptTo: 'use',
   CreateChildKey: 'change',
   AttachAlias: 'change',
+  AttachNamespace: 'change',
   DetachAlias: 'change',
 } as const
 /** Operations that name no key in their request. */
 const ABOUT_THE_SERVICE = [
   'Batch',
   'CreateKey',
+  'ExplainRouting',
   'GenerateRandom',
   'GetLedgerHead',
   'ListAliases',
   'ListKeys',
+  'ListNamespaces',
   'ListRotationJobs',
 ]
 /** About the key of the job, or about the service if there is no such job. */
 const ABOUT_A_JOB = ['AcknowledgeRotationJob', 'CompleteRotationJob', 'FailRotationJob']
 const ABOUT_AN_ALIAS = ['CreateAlias', 'DeleteAlias', 'UpdateAlias']
 
+const ABOUT_A_NAMESPACE = ['AttachNamespace', 'DescribeNamespace', 'RegisterNamespace']
+
 const EXPECTED = new Map<string, string>([
   ...OPERATION_NAMES.map((name): [string, string] => [`kms:${name}`, `kms:${toContract(name).effect}`]),
   ...Object.entries(SECOND_ACTIONS).map(([name, effect]): [string, string] => [`kms:${name}`, `kms:${effect}`]),
 ])
 const READS = [...EXPECTED].filter(([, group]) => group === 'kms:read').map(([action]) => action)
+const NAMED = new Map<string, 'Alias' | 'Namespace'>([
+  ...ABOUT_AN_ALIAS.map((name) => [name, 'Alias'] as const),
+  ...ABOUT_A_NAMESPACE.map((name) => [name, 'Namespace'] as const),
+])
 const isAboutService = (action: string) => ABOUT_THE_SERVICE.includes(action.slice('kms:'.length))
 const toResourceType = (action: string) =>
-  isAboutService(action) ? 'Service' : ABOUT_AN_ALIAS.includes(action.slice('kms:'.length)) ? 'Alias' : 'Key'
+  isAboutService(action) ? 'Service' : (NAMED.get(action.slice('kms:'.length)) ?? 'Key')
 const toResourceTypes = (action: string) =>
   ABOUT_A_JOB.includes(action.slice('kms:'.length)) ? ['Key', 'Service'] : [toResourceType(action)]
 
@@ -55,6 +64,7 @@ const ask = (
 ): Question => {
   const Service = { type: 'Service', id: 'origin', attributes: { exists: true } } as const
   const Alias = { type: 'Alias', id: 'alias/a', attributes: { exists: true, name: 'alias/a' } } as const
+  const Namespace = { type: 'Namespace', id: 'shop', attributes: { exists: true, name: 'shop' } } as const
   const Key = {
     type: 'Key',
     id: `lid_${'0'.repeat(64)}`,
@@ -65,8 +75,8 @@ const ask = (
     request_id: 'r',
     principal: { id: 'someone', type: 'User', attributes },
     action,
-    resource: { Service, Alias, Key }[toResourceType(action)],
-    context: { transport: 'rest', ...(action === 'kms:CreateKey' ? { requested } : {}) },
+    resource: { Service, Alias, Namespace, Key }[toResourceType(action)],
+    context: { transport: 'rest', ...(['kms:CreateKey', 'kms:ExplainRouting'].includes(action) ? { requested } : {}) },
   }
 }
 const permitted = async (attributes: Question['principal']['attributes'], tags?: Readonly<Record<string, string>>) => {
@@ -129,6 +139,7 @@ describe('the starter policies', () => {
         'kms:CreateChildKey',
         'kms:CreateKey',
         'kms:DescribeKey',
+        'kms:ExplainRouting',
         'kms:ListAliases',
         'kms:ListKeys',
         'kms:ListResourceTags',

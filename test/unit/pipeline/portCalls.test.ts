@@ -288,6 +288,15 @@ const SUCCESSES: { readonly [N in OperationName]: readonly string[] } = {
   UpdateAlias: ['pdp kms:UpdateAlias', 'pdp kms:DetachAlias', 'pdp kms:AttachAlias', 'ledger AliasUpdated success'],
   Verify: ['pdp kms:Verify', 'hsm verify', 'ledger SignatureVerified success'],
   GenerateMac: ['pdp kms:GenerateMac', 'hsm generateMac', 'ledger MacGenerated success'],
+  RegisterNamespace: ['pdp kms:RegisterNamespace', 'pdp kms:AttachNamespace', 'ledger NamespaceRegistered success'],
+  ListNamespaces: [
+    'pdp kms:ListNamespaces',
+    'pdp kms:DescribeNamespace',
+    'pdp kms:DescribeNamespace',
+    'ledger NamespacesListed success',
+  ],
+  DescribeNamespace: ['pdp kms:DescribeNamespace', 'ledger NamespaceDescribed success'],
+  ExplainRouting: ['pdp kms:ExplainRouting', 'pdp kms:DescribeKey', 'ledger RoutingExplained success'],
   VerifyMac: ['pdp kms:VerifyMac', 'hsm verifyMac', 'ledger MacVerified success'],
 }
 

@@ -1,0 +1,126 @@
+import type { Guard } from '../../projections/guards.ts'
+import { walkNames } from '../../projections/names.ts'
+import type { NamespaceRecord } from '../../projections/namespaces.ts'
+import type { View } from '../../projections/view.ts'
+import { LIMITS } from '../../schemas/limits.ts'
+import type { RoutingEntry } from '../../schemas/routing.ts'
+import { fail, must, ok, type Result } from '../core/result.ts'
+import { describeFindings, lintNamespace } from '../core/routingLint.ts'
+import { parseNameCursor, toNamePlace, toPlaceName } from './cursor.ts'
+import { toTimestamp } from './keyBody.ts'
+import { type Candidate, type Operation, planRecord, type Target, toClaim } from './operation.ts'
+
+const findNamespace = (view: View, name: string): NamespaceRecord => {
+  const namespace = view.namespaces.byName.get(name)
+  must(namespace !== undefined, `namespace ${name} is not in the view`)
+  return namespace
+}
+
+const targetNamespace = (action: string, name: string, view: View): Target => ({
+  kind: 'resource',
+  action,
+  type: 'Namespace',
+  id: name,
+  exists: view.namespaces.byName.has(name),
+})
+
+const findAttachment = (entries: readonly RoutingEntry[]): string | undefined =>
+  entries.find(({ _attachment_ }) => _attachment_ !== undefined)?._attachment_
+
+/** INVALID_REQUEST with what is wrong in rules that may not be registered. */
+const checkRules = (name: string, rules: readonly RoutingEntry[], view: View): Result<true> => {
+  const all = view.namespaces.byName
+  if (!all.has(name) && all.size >= LIMITS.namespacesMax)
+    return fail('INVALID_REQUEST', `name: there are ${LIMITS.namespacesMax} namespaces, and may not be more`)
+  const findings = lintNamespace(name, rules, new Map(all.map((one) => findAttachment(one.rules))))
+  return findings.length === 0 ? ok(true) : fail('INVALID_REQUEST', describeFindings(findings))
+}
+
+export const registerNamespace: Operation<'RegisterNamespace'> = {
+  // All together: whether rules make a cycle hangs on those of other namespaces.
+  turn: () => 'namespaces',
+  /** What the first request answered, whatever has been registered since. */
+  replay({ name, version }) {
+    must(name !== undefined && version !== undefined, 'a registration says its name and version')
+    return { name, revision: version }
+  },
+  targets({ name, rules }, _facts, view) {
+    const attachment = findAttachment(rules)
+    return ok([
+      targetNamespace('kms:RegisterNamespace', name, view),
+      ...(attachment === undefined ? [] : [targetNamespace('kms:AttachNamespace', attachment, view)]),
+    ])
+  },
+  plan({ name, rules, if_revision }, { view, facts }) {
+    const revision = view.namespaces.byName.get(name)?.revision ?? 0
+    if (if_revision !== undefined && if_revision !== revision)
+      return fail('REVISION_CONFLICT', `if_revision: the namespace is at revision ${revision}`)
+    const checked = checkRules(name, rules, view)
+    if (!checked.ok) return checked
+    const guard: Guard = { kind: 'registrations', registrations: view.namespaces.registrations }
+    const version = revision + 1
+    return ok(
+      planRecord([guard], () => ({
+        event: { type: 'NamespaceRegistered', data: { name, version, rules, ...toClaim(facts) } },
+        resources: [{ type: 'Namespace', id: name }],
+        toReply: () => ({ name, revision: version }),
+      })),
+    )
+  },
+}
+
+const toItem = ({ name, revision, createdAtMs, updatedAtMs }: NamespaceRecord) => ({
+  name,
+  revision,
+  created_at: toTimestamp(createdAtMs),
+  updated_at: toTimestamp(updatedAtMs),
+})
+
+export const describeNamespace: Operation<'DescribeNamespace'> = {
+  targets: ({ name }, _facts, view) => ok([targetNamespace('kms:DescribeNamespace', name, view)]),
+  plan({ name }, { view }) {
+    const record = view.namespaces.byName.get(name)
+    if (record === undefined) return fail('NOT_FOUND', 'name: there is no such namespace')
+    const { revision, rules } = record
+    return ok(
+      planRecord([{ kind: 'namespace', name, revision }], () => ({
+        event: { type: 'NamespaceDescribed', data: { name, version: revision } },
+        resources: [{ type: 'Namespace', id: name }],
+        toReply: () => ({ ...toItem(record), rules: [...rules] }),
+      })),
+    )
+  },
+}
+
+/** About what one item takes in a JSON reply, from above. */
+const ITEM_BYTES = 256
+
+function* walkNamespaces(view: View, from: string): Generator<Candidate> {
+  for (const name of walkNames(view.namespaces.names, from))
+    yield {
+      target: targetNamespace('kms:DescribeNamespace', name, view),
+      place: toNamePlace(name),
+      bytes: ITEM_BYTES,
+    }
+}
+
+export const listNamespaces: Operation<'ListNamespaces'> = {
+  targets: () => ok([{ kind: 'service', action: 'kms:ListNamespaces' }]),
+  candidates(input, _keys, view) {
+    const from = parseNameCursor(input.cursor)
+    return from.ok ? ok(walkNamespaces(view, from.value)) : from
+  },
+  plan(_input, { view, page }) {
+    must(page !== undefined, 'a list is planned with its page')
+    return ok(
+      planRecord([], () => ({
+        event: { type: 'NamespacesListed', data: { items: page.items.length } },
+        resources: [],
+        toReply: () => ({
+          items: page.items.map(({ place }) => toItem(findNamespace(view, toPlaceName(place)))),
+          ...(page.nextCursor === undefined ? {} : { next_cursor: page.nextCursor }),
+        }),
+      })),
+    )
+  },
+}
