@@ -51,7 +51,7 @@ export const readFlags = async (
 
 const explainMissing = ({ field, name, kind }: Flag): string => {
   if (field === 'key_id') return 'a key is missing: give its id or alias, as <key-id> or --key-id'
-  if (kind === 'json') return `--${name}-file or --${name} is needed`
+  if (kind === 'json') return `one of --${name}-file and --${name} is needed`
   if (kind === 'bytes') return `one of --${name}-file, --${name} and --${name}-base64 is needed`
   return `--${name} is needed`
 }
@@ -68,6 +68,7 @@ const readJsonFlag = async (flag: Flag, typed: Typed, readBytes: ReadBytes): Pro
   const parsed = parseJson(flag, bytes.value)
   bytes.value.fill(0)
   if (!parsed.ok) return parsed
+  if (!Array.isArray(parsed.value)) return usage(`--${flag.name} must be a JSON array`)
   const read = flag.byteFields === undefined ? parsed : readByteFields(flag.byteFields, parsed.value)
   return read.ok ? read : usage(`--${flag.name}: ${read.error.message}`)
 }
