@@ -115,6 +115,7 @@ export const LIMITS = {
   natsRequestTimeoutMs: 2_000,
   envelopeBytesMax: 1024,
   republishPauseMs: 100,
+  feedPendingBytesMax: 4 * 1024 * 1024,
   // HSM
   hsmQueueMax: 4096,
   hsmCallDeadlineMs: 10_000,

@@ -6,6 +6,7 @@ import type { Hsm, Telemetry } from '../core/ports.ts'
 import type { Dispatch } from '../core/request.ts'
 import { must, ok, type Result } from '../core/result.ts'
 import type { Sensitive } from '../core/sensitive.ts'
+import { createFeed } from '../ledger/feed.ts'
 import type { LedgerService } from '../ledger/ledger.ts'
 import { type CedarPdp, createCedar } from '../pdp/cedar.ts'
 import { createPipeline, type Pipeline } from '../pipeline/pipeline.ts'
@@ -59,13 +60,20 @@ export const startService = async (
   const connections = await openConnections(config, telemetry)
   if (!connections.ok) return connections
   const hsm = await openHsm(config, options.pin.origin, telemetry)
+  const feed = createFeed({
+    connection: connections.value.ledger,
+    onMessages: telemetry.metrics.countFeedMessages,
+  })
   const made = await openLedger({
     config,
     ...options,
     connections: connections.value,
     hsm,
     telemetry,
-    onCommitted: ({ events }) => telemetry.metrics.observeCommit(events.length),
+    onCommitted: (committed) => {
+      telemetry.metrics.observeCommit(committed.events.length)
+      feed.announce(committed)
+    },
   })
   if (!made.ok) {
     await hsm.close()

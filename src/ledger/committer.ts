@@ -227,6 +227,7 @@ const commit = async (now: Reign, { publication, next, batch }: Pending): Promis
       seq: publication.seq,
       subject: publication.subject,
       hash: publication.messageId,
+      timeMs: next.view.at.timeMs,
       events: batch?.recorded ?? [],
       milliseconds: options.clock.now() - startedMs,
     })

@@ -5,6 +5,8 @@ export interface Committed {
   readonly seq: number
   readonly subject: string
   readonly hash: string
+  /** The time in its head. */
+  readonly timeMs: number
   /** Empty for an `EpochOpened`. */
   readonly events: readonly Event[]
   readonly milliseconds: number

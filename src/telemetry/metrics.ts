@@ -17,6 +17,7 @@ export interface Metrics {
     readonly milliseconds: number
   }): void
   observeCommit(events: number): void
+  countFeedMessages(outcome: 'published' | 'dropped', count: number): void
   countRefusedReplySubject(): void
   registerGauges(sources: GaugeSources): void
   /** The exposition text of Prometheus. */
@@ -54,12 +55,19 @@ export const createMetrics = (): Metrics => {
     help: 'NATS requests dropped because their reply subject is absent or not an inbox',
     registers,
   })
+  const feed = new Counter({
+    name: 'kms_feed_messages_total',
+    help: 'State changes announced on the live feed, by whether the NATS server took them',
+    labelNames: ['outcome'],
+    registers,
+  })
   return {
     observeOperation: ({ operation, transport, code, milliseconds }) => {
       operations.inc({ operation, transport, code })
       latency.observe({ operation, transport }, milliseconds / 1000)
     },
     observeCommit: (count) => events.observe(count),
+    countFeedMessages: (outcome, count) => feed.inc({ outcome }, count),
     countRefusedReplySubject: () => refused.inc(),
     registerGauges: (sources) => {
       if (sources.ledgerStatus) addLedgerGauges(registry, sources.ledgerStatus)

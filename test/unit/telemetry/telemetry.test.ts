@@ -65,6 +65,7 @@ describe('metrics', () => {
     })
     telemetry.metrics.observeCommit(17)
     telemetry.metrics.countRefusedReplySubject()
+    telemetry.metrics.countFeedMessages('dropped', 3)
     seq = 9
     const { body } = await telemetry.metrics.render()
     for (const line of [
@@ -80,6 +81,7 @@ describe('metrics', () => {
       'kms_requests_in_flight 5',
       'kms_ledger_events_per_commit_sum 17',
       'kms_refused_reply_subjects_total 1',
+      'kms_feed_messages_total{outcome="dropped"} 3',
     ]) {
       expect(body).toContain(line)
     }
