@@ -94,6 +94,8 @@ export const LIMITS = {
   findingsReportedMax: 1000,
   exportLineBytesMax: 4 * 1024 * 1024,
   exportDepthMax: 64,
+  noteBytesMax: 64 * 1024,
+  noteSignaturesMax: 100,
   appendQueueMax: 8192,
   appendDeadlineMs: 15_000,
   publishTimeoutMs: 2_000,

@@ -32,6 +32,8 @@ export interface Commit {
   readonly headBytes: Uint8Array
   readonly kid: string
   readonly signature: Uint8Array
+  /** The data of the commit's leaf in the ledger's Merkle tree. */
+  readonly envelope: Uint8Array
   /** BLAKE3 of the envelope: what the next commit's `prev` must be. */
   readonly hash: Uint8Array
   readonly events: readonly RecordedEvent[]
@@ -169,7 +171,13 @@ export const decodeCommit = (payload: Uint8Array): Result<Commit, string> => {
   }
   const misfit = findSubjectMisfit(head.value.subject, events)
   if (misfit !== undefined) return bad(misfit)
-  return ok({ head: head.value, ...envelope.value, hash: hashEnvelope(envelopeBytes), events })
+  return ok({
+    head: head.value,
+    ...envelope.value,
+    envelope: envelopeBytes,
+    hash: hashEnvelope(envelopeBytes),
+    events,
+  })
 }
 
 const SIGN_LABEL = Buffer.from('chatelaine/sign/v1\0', 'latin1')

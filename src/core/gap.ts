@@ -1,4 +1,5 @@
 import { createHash, type Hash } from 'node:crypto'
+import { toLeafHash } from './merkle.ts'
 
 /**
  * Sequences after the last valid commit that hold no valid commit, and the running digest that a `LedgerRecovered` must
@@ -11,6 +12,13 @@ export interface Gap {
   /** Never updated in place: a gap is a value. */
   readonly running: Hash
 }
+
+/**
+ * The leaf of the ledger's Merkle tree for a sequence in a gap that was recovered: its data are the 32 bytes that entered the
+ * digest. Without a payload: the message is missing.
+ */
+export const toGapLeafHash = (payload?: Uint8Array): Uint8Array =>
+  toLeafHash(payload === undefined ? ZEROS.subarray(0, 32) : createHash('sha256').update(payload).digest())
 
 /** An empty gap that would begin at `from`. */
 export const startGap = (from: number): Gap => ({ from, to: from - 1, running: createHash('sha256') })

@@ -1,5 +1,8 @@
 import { hash } from 'node:crypto'
 
+/** 01 ‖ left ‖ right. */
+const NODE_BYTES = 65
+
 /** RFC 6962 §2.1 leaf hash: SHA-256(00 ‖ data). */
 export const toLeafHash = (data: Uint8Array, scratch = Buffer.allocUnsafe(data.length + 1)): Uint8Array => {
   scratch[0] = 0
@@ -7,9 +10,12 @@ export const toLeafHash = (data: Uint8Array, scratch = Buffer.allocUnsafe(data.l
   return hash('sha256', scratch.subarray(0, data.length + 1), 'buffer')
 }
 
-/** RFC 6962 §2.1 root over leaf data; SHA-256 of nothing if there are no leaves. */
+/** RFC 6962 §2.1 hash of the empty tree: SHA-256 of nothing. */
+export const EMPTY_ROOT: Uint8Array = hash('sha256', Buffer.alloc(0), 'buffer')
+
+/** RFC 6962 §2.1 root over leaf data; {@link EMPTY_ROOT} if there are no leaves. */
 export const toMerkleRoot = (leaves: readonly Uint8Array[]): Uint8Array =>
-  leaves.length === 0 ? hash('sha256', Buffer.alloc(0), 'buffer') : fold(toLeafHashes(leaves))
+  leaves.length === 0 ? EMPTY_ROOT : fold(toLeafHashes(leaves))
 
 /** RFC 6962 §2.1.1 audit path of leaf `index`, from the bottom up. */
 export const toInclusionPath = (leaves: readonly Uint8Array[], index: number): readonly Uint8Array[] => {
@@ -56,14 +62,17 @@ const toLeafHashes = (leaves: readonly Uint8Array[]): Uint8Array[] => {
   return leaves.map((leaf) => toLeafHash(leaf, scratch))
 }
 
-const toNodeHash = (left: Uint8Array, right: Uint8Array, scratch = Buffer.allocUnsafe(NODE_BYTES)): Uint8Array => {
+/** RFC 6962 §2.1 node hash: SHA-256(01 ‖ left ‖ right). */
+export const toNodeHash = (
+  left: Uint8Array,
+  right: Uint8Array,
+  scratch = Buffer.allocUnsafe(NODE_BYTES),
+): Uint8Array => {
   scratch[0] = 1
   scratch.set(left, 1)
   scratch.set(right, 33)
   return hash('sha256', scratch, 'buffer')
 }
-
-const NODE_BYTES = 65
 
 /** One level up: neighbours are joined, a last one without neighbour moves up as it is, which is RFC 6962's split. */
 const toParents = (level: readonly Uint8Array[]): Uint8Array[] => {

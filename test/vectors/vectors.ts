@@ -21,6 +21,7 @@ import {
   ORIGIN,
   toEncrypted,
 } from '../fixtures/ledgerHistory.ts'
+import { toCheckpoints } from './checkpoints.ts'
 import { toExports } from './exports.ts'
 
 /**
@@ -33,6 +34,7 @@ export const toVectors = (): ReadonlyMap<string, string> =>
     ['commits.json', toJson(toCommits())],
     ['attestations.json', toJson(toAttestations())],
     ['merkle.json', toJson(toMerkle())],
+    ['checkpoints.json', toJson(toCheckpoints(createTour()))],
     ['msgpack.json', toJson(toMsgpack())],
     ['keyedHashes.json', toJson(toKeyedHashes())],
     ['identity.json', toJson(toIdentities())],

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { LIMITS } from '../../../schemas/limits.ts'
@@ -134,8 +135,10 @@ describe('a vkey', () => {
   })
 
   test('of a key of small order is refused', () => {
-    const rootPublicKey = Buffer.from('01'.padEnd(64, '0'), 'hex')
-    expect(parseVkey(formatVkey({ ...history.pin, rootPublicKey }))).toEqual({
+    const { origin } = history.pin
+    const typed = Buffer.from('01'.concat('01'.padEnd(64, '0')), 'hex')
+    const id = createHash('sha256').update(`${origin}\n`).update(typed).digest('hex').slice(0, 8)
+    expect(parseVkey(`${origin}+${id}+${typed.toString('base64')}`)).toEqual({
       ok: false,
       error: 'a public key is of small order',
     })
