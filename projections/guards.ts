@@ -33,6 +33,12 @@ export type Guard =
   | { readonly kind: 'childless'; readonly lid: Lid }
   /** The version is on its way out, as it was when the HSM was asked; nothing but its end can change that. */
   | { readonly kind: 'doomed'; readonly lid: Lid; readonly version: number }
+  /** The HSM connection is there. */
+  | { readonly kind: 'connection'; readonly name: string }
+  /** Nobody has had this id of an HSM connection, and there may be one more. */
+  | { readonly kind: 'connectionRoom'; readonly name: string; readonly connectionsMax: number }
+  /** No version of any key has material on this backend. */
+  | { readonly kind: 'backendUnused'; readonly backend: string }
   /** The key may get one more name. */
   | { readonly kind: 'aliasRoom'; readonly lid: Lid; readonly aliasesMax: number }
   /** A version has budget left for one more message. */
@@ -69,6 +75,27 @@ const RULES_CHANGED: Failure = {
   message: 'the routing rules changed while the request was under way',
 }
 
+/** The failure of a plan for a backend id that is or was another's. */
+export const ALREADY_USED: Failure = {
+  code: 'ALREADY_EXISTS',
+  message: 'connection_id: is, or was, the id of another backend',
+}
+
+const checkConnectionRoom = (view: View, guard: Guard & { kind: 'connectionRoom' }): Failure | undefined => {
+  const { byName, deleted } = view.hsmConnections
+  if (byName.has(guard.name) || deleted.has(guard.name)) return ALREADY_USED
+  return byName.size < guard.connectionsMax
+    ? undefined
+    : { code: 'INVALID_REQUEST', message: `connection_id: there may be ${guard.connectionsMax} connections at most` }
+}
+
+const checkUnused = (view: View, { backend }: Guard & { kind: 'backendUnused' }): Failure | undefined => {
+  const count = view.keys.material.get(backend)
+  return count === undefined
+    ? undefined
+    : { code: 'KEY_HAS_DEPENDENTS', message: `connection_id: ${count} key versions have their material there` }
+}
+
 /** Why a guard does not hold in this view, or nothing. */
 export const checkGuard = (view: View, guard: Guard): Failure | undefined => {
   switch (guard.kind) {
@@ -93,6 +120,14 @@ export const checkGuard = (view: View, guard: Guard): Failure | undefined => {
         'destroying'
         ? undefined
         : { code: 'REVISION_CONFLICT', message: 'the version was destroyed while the request was under way' }
+    case 'connection':
+      return view.hsmConnections.byName.has(guard.name)
+        ? undefined
+        : { code: 'REVISION_CONFLICT', message: 'the HSM connection was deleted while the request was under way' }
+    case 'connectionRoom':
+      return checkConnectionRoom(view, guard)
+    case 'backendUnused':
+      return checkUnused(view, guard)
     case 'aliasRoom':
       return countAliases(view.aliases, guard.lid) < guard.aliasesMax
         ? undefined

@@ -5,6 +5,7 @@ import type { KeyStateName } from '../schemas/keys.ts'
 import type { Lid } from '../src/core/instruction.ts'
 import { must } from '../src/core/result.ts'
 import type { KeyRecord, KeysState, KeyVersionRecord } from './keys.ts'
+import { moveMaterial } from './material.ts'
 import type { EventMeta, Projection } from './projection.ts'
 import { moveRotation } from './rotation.ts'
 
@@ -14,8 +15,14 @@ type Change<N extends ChangeName> = (record: KeyRecord, data: EventData<N>, meta
 
 export const keysProjection: Projection<KeysState> = {
   name: 'keys',
-  version: 3,
-  initial: { byLid: ImmutableMap(), order: List(), rotating: ImmutableMap(), doomed: ImmutableSet() },
+  version: 4,
+  initial: {
+    byLid: ImmutableMap(),
+    order: List(),
+    rotating: ImmutableMap(),
+    doomed: ImmutableSet(),
+    material: ImmutableMap(),
+  },
   evolve(state, event, meta) {
     if (event.type === 'KeyCreated') return create(state, event.data, meta)
     return isChange(event) ? applyChange(state, event, meta) : state
@@ -80,10 +87,12 @@ const index = (state: KeysState, record: KeyRecord): KeysState => {
     record.state === 'pending_deletion' ||
     record.state === 'destroying' ||
     record.versions.some((version) => version.state === 'destroying')
+  const before = state.byLid.get(record.lid)
   return {
     ...state,
     byLid: state.byLid.set(record.lid, record),
-    rotating: moveRotation(state.rotating, state.byLid.get(record.lid), record),
+    rotating: moveRotation(state.rotating, before, record),
+    material: moveMaterial(state.material, before, record),
     doomed: isDoomed ? state.doomed.add(record.lid) : state.doomed.delete(record.lid),
   }
 }

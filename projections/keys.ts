@@ -2,6 +2,7 @@ import type { Map as ImmutableMap, Set as ImmutableSet, List } from 'immutable'
 import type { KeySpecName, KeyStateName, KeyUsageName, RotationCause, VersionStateName } from '../schemas/keys.ts'
 import type { AttributeValue } from '../schemas/primitives.ts'
 import type { Lid } from '../src/core/instruction.ts'
+import type { MaterialCounts } from './material.ts'
 
 export interface KeyVersionRecord {
   readonly version: number
@@ -69,4 +70,6 @@ export interface KeysState {
   readonly rotating: RotationDays
   /** Keys whose own state is on the way out (`pending_deletion`, `destroying`) or with a version that is. */
   readonly doomed: ImmutableSet<Lid>
+  /** What stands in the way of closing a backend. */
+  readonly material: MaterialCounts
 }

@@ -2,6 +2,7 @@ import type { Event } from '../schemas/events.ts'
 import { type AliasesState, aliasesProjection } from './aliases.ts'
 import { type GenesisState, genesisProjection } from './genesis.ts'
 import { type HierarchyState, hierarchyProjection } from './hierarchy.ts'
+import { type HsmConnectionsState, hsmConnectionsProjection } from './hsmConnections.ts'
 import { type IdempotencyState, idempotencyProjection } from './idempotency.ts'
 import { keysProjection } from './keyFolds.ts'
 import type { KeysState } from './keys.ts'
@@ -28,6 +29,7 @@ export interface View {
   readonly hierarchy: HierarchyState
   readonly aliases: AliasesState
   readonly namespaces: NamespacesState
+  readonly hsmConnections: HsmConnectionsState
   readonly idempotency: IdempotencyState
   readonly usage: UsageState
   readonly rotationJobs: RotationJobsState
@@ -40,6 +42,7 @@ export const createEmptyView = (origin: string): View => ({
   hierarchy: hierarchyProjection.initial,
   aliases: aliasesProjection.initial,
   namespaces: namespacesProjection.initial,
+  hsmConnections: hsmConnectionsProjection.initial,
   idempotency: idempotencyProjection.initial,
   usage: usageProjection.initial,
   rotationJobs: NO_ROTATION_JOBS,
@@ -53,6 +56,7 @@ export const foldEvent = (view: View, event: Event, meta: EventMeta): View => ({
   hierarchy: hierarchyProjection.evolve(view.hierarchy, event, meta),
   aliases: aliasesProjection.evolve(view.aliases, event, meta),
   namespaces: namespacesProjection.evolve(view.namespaces, event, meta),
+  hsmConnections: hsmConnectionsProjection.evolve(view.hsmConnections, event, meta),
   idempotency: idempotencyProjection.evolve(view.idempotency, event, meta),
   usage: usageProjection.evolve(view.usage, event, meta),
   rotationJobs: evolveRotationJobs(view.rotationJobs, event, meta, view),

@@ -122,6 +122,15 @@ const Hsm = Fields(
       }),
       { minItems: 1, maxItems: LIMITS.hsmBackendsMax, description: 'The tokens; their ids differ.' },
     ),
+    pin_dir: Type.Optional(
+      File('Directory with one file a PIN; a request that opens an HSM connection names a file in it, never a path.'),
+    ),
+    allowed_libraries: Type.Array(Type.String({ minLength: 1, maxLength: LIMITS.configPathCharsMax }), {
+      maxItems: LIMITS.hsmBackendsMax,
+      default: [],
+      description:
+        'The libraries that an HSM connection may load, by absolute path; none if empty. Whoever may write to one of these files, or to pin_dir, controls the service.',
+    }),
     ledger_backend: Type.String({ ...BackendId, description: 'Id of the backend that holds `ledger-root`.' }),
   },
   { description: 'Where key material lives.' },

@@ -132,6 +132,9 @@ export const LIMITS = {
   hsmSlowCallsMax: 2,
   hsmSlowCallDeadlineMs: 60_000,
   hsmProcessesMax: 16,
+  hsmConnectionsMax: 16,
+  libraryPathBytesMax: 1024,
+  tokenLabelBytesMax: 32,
   hsmStopDeadlineMs: 2_000,
   sweepWithoutConfirmationMax: 100,
   // PDP and authentication
@@ -151,6 +154,7 @@ export const LIMITS = {
   jwksKeysMax: 64,
   claimItemsMax: 64,
   claimBytesMax: 256,
+  principalIdBytesMax: 512,
   subjectBytesMax: 255,
   issuerBytesMax: 255,
   jwtClockToleranceSeconds: 5,

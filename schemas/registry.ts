@@ -2,6 +2,7 @@ import type { Contract, ReplyOf, RequestOf } from './contract.ts'
 import * as aliases from './operations/aliases.ts'
 import { createBatch } from './operations/batch.ts'
 import * as data from './operations/data.ts'
+import * as hsmConnections from './operations/hsmConnections.ts'
 import * as keys from './operations/keys.ts'
 import * as lifecycle from './operations/lifecycle.ts'
 import * as namespaces from './operations/namespaces.ts'
@@ -18,6 +19,7 @@ const SINGLE = {
   ...tags,
   ...namespaces,
   ...data,
+  ...hsmConnections,
 } as const
 
 /** Every contract, by operation name. What is not here cannot be asked. */

@@ -1,5 +1,5 @@
 import Type from 'typebox'
-import { Fields, Lid, OneOf, Text } from '../primitives.ts'
+import { BackendId, Fields, Lid, OneOf, Text } from '../primitives.ts'
 import { NamespaceName, ROUTING_OUTCOMES } from '../routing.ts'
 import { count, none, one, raw32, usage, version } from './eventType.ts'
 
@@ -33,6 +33,8 @@ export const USE_EVENTS = {
   /** `namespace`: the one asked first. Says nothing of the attributes. */
   RoutingExplained: usage(Fields({ namespace: Type.Optional(NamespaceName), outcome: OneOf(ROUTING_OUTCOMES) })),
   TagsListed: usage(Fields({ lid: Lid, items: count })),
+  HsmConnectionRead: usage(Fields({ name: BackendId })),
+  HsmConnectionsListed: usage(Fields({ items: count })),
   PublicKeyRead: usage(one),
   LedgerHeadRead: usage(none),
   /** `lid`: the key that the first request changed, if it was about one. */

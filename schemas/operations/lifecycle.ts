@@ -3,7 +3,7 @@ import { contract, Reply } from '../contract.ts'
 import type { ErrorCode } from '../errors.ts'
 import { Key } from '../keys.ts'
 import { LIMITS } from '../limits.ts'
-import { Fields, KeyId, Revision, Text, Timestamp } from '../primitives.ts'
+import { BackendId, Fields, KeyId, Revision, Text, Timestamp } from '../primitives.ts'
 
 const affected = {
   affected_descendants: Type.Integer({ minimum: 0, description: 'Descendants whose effective state changed' }),
@@ -50,7 +50,12 @@ export const RotateKey = change({
   name: 'RotateKey',
   summary: 'Adds a version that produces from now on; older ones still decrypt and verify',
   path: '/actions-rotate',
-  request: {},
+  request: {
+    backend_id: Type.Optional({
+      ...BackendId,
+      description: 'The HSM backend of the new version; that of the current one if absent',
+    }),
+  },
   reply: {
     new_version: Type.Integer({ minimum: 1 }),
     rotation_jobs: Type.Integer({ minimum: 0, description: 'Jobs opened, one for each living descendant' }),

@@ -110,6 +110,8 @@ const resolvePaths = (config: Config, base: string): Config => {
     http: { ...http, ...(http.tls ? { tls: files(http.tls) } : {}) },
     hsm: {
       ...hsm,
+      ...(hsm.pin_dir === undefined ? {} : { pin_dir: at(hsm.pin_dir) }),
+      allowed_libraries: hsm.allowed_libraries.map(at),
       backends: hsm.backends.map((one) => ({ ...one, lib_path: at(one.lib_path), pin_file: at(one.pin_file) })),
     },
     authn: {

@@ -7,10 +7,15 @@ import type { Config } from '../../schemas/config.ts'
 export const findConfigFault = (config: Config): string | undefined =>
   findHsmFault(config.hsm) ?? findNatsFault(config.nats) ?? findHttpFault(config.http) ?? findAuthnFault(config.authn)
 
-const findHsmFault = ({ backends, ledger_backend }: Config['hsm']): string | undefined => {
+const findHsmFault = ({ backends, ledger_backend, allowed_libraries, pin_dir }: Config['hsm']): string | undefined => {
   const ids = backends.map(({ id }) => id)
   const twice = ids.findIndex((id, at) => ids.indexOf(id) !== at)
   if (twice >= 0) return `hsm.backends.${twice}.id: is used twice`
+  const places = backends.map(({ lib_path, token_label }) => JSON.stringify([lib_path, token_label]))
+  const shared = places.findIndex((place, at) => places.indexOf(place) !== at)
+  if (shared >= 0) return `hsm.backends.${shared}.token_label: the token is another backend's already`
+  if (allowed_libraries.length > 0 && pin_dir === undefined)
+    return 'hsm.pin_dir: is needed where there are allowed_libraries'
   if (!ids.includes(ledger_backend)) return 'hsm.ledger_backend: must be the id of one of hsm.backends'
   return undefined
 }

@@ -1,7 +1,7 @@
 import type { Config } from '../../schemas/config.ts'
 import { LIMITS } from '../../schemas/limits.ts'
 import type { Pin } from '../core/chainState.ts'
-import type { Telemetry } from '../core/ports.ts'
+import type { Hsm, Telemetry } from '../core/ports.ts'
 import { ok, type Result } from '../core/result.ts'
 import { ensureOrigin, initLedger } from '../ledger/genesis.ts'
 import { formatVkey } from '../verify/vkey.ts'
@@ -13,7 +13,8 @@ import { systemClock, systemScheduler } from './time.ts'
 
 /**
  * Makes the ledger of a configuration: origin, stream, handle key and `ledger-root` in the HSM, commit 1, the pinned
- * root key. Safe to repeat; refuses whatever might be a ledger that was lost. Needs `nats.provision`.
+ * root key, and the handle key of every other backend. Safe to repeat, also when a backend was added; refuses whatever
+ * might be a ledger, or a token, that was lost. Needs `nats.provision`.
  */
 export const runInit = async (
   config: Config,
@@ -50,9 +51,24 @@ export const runInit = async (
       },
       AbortSignal.timeout(LIMITS.hsmStartDeadlineMs),
     )
-    return made.ok ? ok(made.value) : fault(made.error.message)
+    if (!made.ok) return fault(made.error.message)
+    const prepared = await prepareBackends(config.hsm, hsm)
+    return prepared.ok ? ok(made.value) : prepared
   } finally {
     await hsm.close()
     await Promise.all([provisioning.value.close(), connection.value.close()])
   }
+}
+
+/** The second step: a handle key on each backend but the ledger's, which has its own since genesis. */
+const prepareBackends = async (
+  { backends, ledger_backend }: Config['hsm'],
+  hsm: Hsm,
+): Promise<Result<void, OperatorFault>> => {
+  for (const { id } of backends) {
+    if (id === ledger_backend) continue
+    const made = await hsm.createHandleKey(id, AbortSignal.timeout(LIMITS.hsmStartDeadlineMs))
+    if (!made.ok) return fault(`backend ${id} has no handle key, and none could be made: ${made.error.message}`)
+  }
+  return ok(undefined)
 }

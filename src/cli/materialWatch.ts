@@ -7,7 +7,7 @@ import { type MaterialReport, reportMaterial, toVersionName } from './materialRe
 export interface MaterialWatch {
   /** Whether the last comparison found that the HSM lacks this version's material. */
   isMissing(lid: Lid, version: number): boolean
-  /** Compares every backend's token with the ledger; those that are away are tried again until they answer. */
+  /** Compares the token of every open backend with the ledger; those that are away are tried again until they answer. */
   compare(): Promise<void>
   reports(): readonly MaterialReport[]
   stop(): void
@@ -17,13 +17,13 @@ interface Options {
   readonly hsm: Hsm
   readonly ledger: LedgerService
   readonly telemetry: Telemetry
-  readonly backends: readonly string[]
 }
 
-export const createMaterialWatch = ({ hsm, ledger, telemetry, backends }: Options): MaterialWatch => {
+export const createMaterialWatch = ({ hsm, ledger, telemetry }: Options): MaterialWatch => {
   const reports = new Map<string, MaterialReport>()
   let timer: NodeJS.Timeout | undefined
 
+  const listOpen = () => hsm.status().map(({ backend }) => backend)
   const compareOne = async (backend: string): Promise<boolean> => {
     const signal = AbortSignal.timeout(LIMITS.hsmStartDeadlineMs)
     const report = await reportMaterial({ hsm, ledger, telemetry }, backend, signal)
@@ -31,8 +31,9 @@ export const createMaterialWatch = ({ hsm, ledger, telemetry, backends }: Option
     return report !== undefined
   }
   const compareAll = async (wanted: readonly string[]): Promise<void> => {
-    const left: string[] = []
-    for (const backend of wanted) if (!(await compareOne(backend))) left.push(backend)
+    // Side by side: one that hangs delays no other.
+    const compared = await Promise.all(wanted.map((backend) => compareOne(backend)))
+    const left = listOpen().filter((backend) => wanted.indexOf(backend) >= 0 && !compared[wanted.indexOf(backend)])
     clearTimeout(timer)
     if (left.length === 0) return
     timer = setTimeout(() => void compareAll(left), LIMITS.hsmProbeIntervalMaxMs)
@@ -43,7 +44,7 @@ export const createMaterialWatch = ({ hsm, ledger, telemetry, backends }: Option
       const name = toVersionName(lid, version)
       return [...reports.values()].some(({ missing }) => missing.has(name))
     },
-    compare: () => compareAll(backends),
+    compare: () => compareAll(listOpen()),
     reports: () => [...reports.values()],
     stop: () => clearTimeout(timer),
   }

@@ -12,7 +12,11 @@ export const openHsm = (config: Config, origin: string, telemetry: Telemetry): P
       tokenLabel: backend.token_label,
       pinFile: backend.pin_file,
     })),
+    ...toRuntimeRules(config.hsm),
     placement: config.hsm.placement,
     processesPerBackend: config.hsm.processes,
     telemetry,
   })
+
+const toRuntimeRules = ({ pin_dir, allowed_libraries }: Config['hsm']) =>
+  pin_dir === undefined ? {} : { runtime: { pinDir: pin_dir, allowedLibraries: allowed_libraries } }

@@ -40,11 +40,17 @@ export const createReadiness =
         AbortSignal.timeout(LIMITS.readinessProbeMs),
       )
       if (drawn.ok) drawn.value.bytes[Symbol.dispose]()
-      return { name: `hsm:${backend}`, isReady: drawn.ok, ...(drawn.ok ? {} : { detail: drawn.error.code }) }
+      return {
+        name: `hsm:${backend}`,
+        isReady: drawn.ok,
+        ...(drawn.ok ? {} : { detail: drawn.error.code }),
+        // Without the ledger's own backend no epoch can be opened; any other one fails its own keys only.
+        isOptional: backend !== config.hsm.ledger_backend,
+      }
     }
     const [isConnected, ...backends] = await Promise.all([
       withDeadline(Promise.all([connections.front.flush(), connections.ledger.flush()])),
-      ...config.hsm.backends.map(({ id }) => probeHsm(id)),
+      ...hsm.status().map(({ backend }) => probeHsm(backend)),
     ])
     const isWriting = status.role === 'writer' && !status.inDoubt
     return [

@@ -14,6 +14,7 @@ import { createTelemetry } from '../telemetry/telemetry.ts'
 import { createAuthenticators } from './authenticators.ts'
 import { fault, type OperatorFault } from './config.ts'
 import { type Connections, openConnections } from './connections.ts'
+import { type ConnectionWatch, createConnectionWatch } from './connectionWatch.ts'
 import { createGateways, type Gateways } from './gateways.ts'
 import { createMaterialWatch, type MaterialWatch } from './materialWatch.ts'
 import { openHsm } from './openHsm.ts'
@@ -64,6 +65,7 @@ export const startService = async (
     connection: connections.value.ledger,
     onMessages: telemetry.metrics.countFeedMessages,
   })
+  let watch: ConnectionWatch | undefined
   const made = await openLedger({
     config,
     ...options,
@@ -73,6 +75,8 @@ export const startService = async (
     onCommitted: (committed) => {
       telemetry.metrics.observeCommit(committed.events.length)
       feed.announce(committed)
+      if (committed.events.some(({ type }) => type === 'HsmConnectionDeleted'))
+        watch?.follow().catch(() => telemetry.log('error', 'a deleted HSM connection could not be closed'))
     },
   })
   if (!made.ok) {
@@ -88,7 +92,9 @@ export const startService = async (
     scheduler: systemScheduler,
     onLoaded: policySets.note,
   })
-  const material = createMaterialWatch({ hsm, ledger, telemetry, backends: config.hsm.backends.map(({ id }) => id) })
+  const material = createMaterialWatch({ hsm, ledger, telemetry })
+  const configured = config.hsm.backends.map(({ id }) => id)
+  watch = createConnectionWatch({ hsm, ledger, telemetry, configured })
   let dispatch: Dispatch = refuseWhileStarting
   const gateways = await createGateways({
     config,
@@ -123,7 +129,10 @@ export const startService = async (
     dispatch = booted.value.pipeline.dispatch
     policySets.start()
     booted.value.pipeline.duties.start()
-    await gateways.value.serveWhileWriter(() => material.compare())
+    await gateways.value.serveWhileWriter(async () => {
+      await watch?.follow()
+      await material.compare()
+    })
     return ok(undefined)
   })
   return ok({

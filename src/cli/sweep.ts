@@ -8,6 +8,7 @@ import { toEvent, toServiceSubject } from '../pipeline/envelope.ts'
 import { createTelemetry } from '../telemetry/telemetry.ts'
 import { fault, type OperatorFault } from './config.ts'
 import { openConnections } from './connections.ts'
+import { createConnectionWatch } from './connectionWatch.ts'
 import { listMaterial, reportMaterial } from './materialReport.ts'
 import { openHsm } from './openHsm.ts'
 import { openLedger } from './openLedger.ts'
@@ -66,11 +67,15 @@ const sweepProfile = async (
     const ledger = opened.value
     const isWriter = await becomeWriter(ledger)
     if (!isWriter.ok) return isWriter
-    for (const { id } of config.hsm.backends) {
-      const swept = await sweepBackend({ hsm, ledger, telemetry, origin: pin.origin }, id, { flags, out })
-      if (!swept.ok) return swept
+    const configured = config.hsm.backends.map(({ id }) => id)
+    await createConnectionWatch({ hsm, ledger, telemetry, configured }).follow()
+    // A backend that cannot be swept keeps nobody from the others; the first fault is the outcome.
+    let outcome: Result<void, OperatorFault> = ok(undefined)
+    for (const { backend } of hsm.status()) {
+      const swept = await sweepBackend({ hsm, ledger, telemetry, origin: pin.origin }, backend, { flags, out })
+      if (outcome.ok) outcome = swept
     }
-    return ok(undefined)
+    return outcome
   } finally {
     if (opened.ok) await opened.value.stop()
     await hsm.close()

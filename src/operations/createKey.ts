@@ -7,7 +7,7 @@ import { SPECS } from '../core/lifecycle.ts'
 import { fail, ok, type Result } from '../core/result.ts'
 import type { Decided } from '../core/routing.ts'
 import { toFoldedKeyBody } from './keyBody.ts'
-import { type Facts, guardKey, type Operation, planInstruction, toClaim } from './operation.ts'
+import { type Facts, guardBackend, guardKey, type Operation, planInstruction, toClaim } from './operation.ts'
 import { checkParent, checkWanted, findPlace, takePlace, targetParent } from './placement.ts'
 import { normalizeTags, parseTags } from './tags.ts'
 
@@ -66,7 +66,11 @@ export const createKey: Operation<'CreateKey'> = {
       epoch: view.at.epoch,
       exportable: false,
     }
-    const guards = [...placed.value.guards, ...(parent === undefined ? [] : [guardKey(view, parent, 'parent')])]
+    const guards = [
+      ...placed.value.guards,
+      ...(parent === undefined ? [] : [guardKey(view, parent, 'parent')]),
+      ...guardBackend(view, backend),
+    ]
     return ok(
       planInstruction(instruction, guards, ({ sealedHandle, publicKey }) => ({
         event: {

@@ -8,6 +8,7 @@ import type { KeySpecName } from '../../schemas/keys.ts'
 import type { BatchableName, Body, OperationName, Request } from '../../schemas/registry.ts'
 import type { Instruction, Lid, OutputOf } from '../core/instruction.ts'
 import type { UseKind } from '../core/lifecycle.ts'
+import type { BackendStatus } from '../core/ports.ts'
 import type { Failure, Result } from '../core/result.ts'
 
 /**
@@ -39,7 +40,12 @@ export interface Facts {
   /** A fresh UUIDv7 for this request. */
   readonly uniqueId: string
   readonly defaultBackend: string
+  /** Whether this caller may place a key on a backend of this id: one of the configuration, or a connection open to him. */
   readonly hasBackend: (backend: string) => boolean
+  /** Whether the configuration has a backend of this id. */
+  readonly isConfigured: (backend: string) => boolean
+  /** How a backend is; nothing if none of this id is open. */
+  readonly findBackendState: (backend: string) => BackendStatus['state'] | undefined
   readonly supports: (backend: string, spec: KeySpecName) => boolean
   /** Messages that one version may encrypt. */
   readonly messagesPerVersionMax: number
@@ -161,6 +167,10 @@ export const planRecord = <B>(guards: readonly Guard[], record: () => RecordedAs
 
 /** For the data of a state event: the claim on its idempotency slot, if the request made one. */
 export const toClaim = ({ idempotency }: Facts) => (idempotency === undefined ? {} : { idempotency })
+
+/** The guards of new material on a backend: an HSM connection must still be there. */
+export const guardBackend = (view: View, backend: string): readonly Guard[] =>
+  view.hsmConnections.byName.has(backend) ? [{ kind: 'connection', name: backend }] : []
 
 /** The guard that a key still is as it was read; `use` is what it was read for, if that depends on its state. */
 export const guardKey = (view: View, record: KeyRecord, use?: UseKind | 'parent'): Guard => ({

@@ -10,7 +10,9 @@ import { generateDataKey, generateDataKeyWithoutPlaintext } from './generateData
 import { generateRandom } from './generateRandom.ts'
 import { getLedgerHead } from './getLedgerHead.ts'
 import { getPublicKey } from './getPublicKey.ts'
+import { createHsmConnection, deleteHsmConnection, getHsmConnection, getHsmConnectionStatus } from './hsmConnections.ts'
 import { listAliases } from './listAliases.ts'
+import { listHsmConnections } from './listHsmConnections.ts'
 import { listKeys } from './listKeys.ts'
 import { generateMac, verifyMac } from './mac.ts'
 import { describeNamespace, listNamespaces, registerNamespace } from './namespaces.ts'
@@ -38,6 +40,11 @@ import { destroyKeyVersion, getKeyVersion, listKeyVersions } from './versions.ts
 export const OPERATIONS: { readonly [N in OperationName]: Operation<N> } = {
   Batch: batch,
   CreateAlias: createAlias,
+  CreateHsmConnection: createHsmConnection,
+  GetHsmConnection: getHsmConnection,
+  ListHsmConnections: listHsmConnections,
+  DeleteHsmConnection: deleteHsmConnection,
+  GetHsmConnectionStatus: getHsmConnectionStatus,
   CreateKey: createKey,
   Decrypt: decrypt,
   DeleteAlias: deleteAlias,

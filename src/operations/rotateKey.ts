@@ -7,8 +7,22 @@ import type { Body } from '../../schemas/registry.ts'
 import type { Instruction } from '../core/instruction.ts'
 import { fail, ok, type Result } from '../core/result.ts'
 import { toCurrentVersion, toFoldedKeyBody } from './keyBody.ts'
-import { type Facts, guardKey, type Operation, type PlanAs, planInstruction, toClaim } from './operation.ts'
+import {
+  type Facts,
+  guardBackend,
+  guardKey,
+  type Operation,
+  type PlanAs,
+  planInstruction,
+  toClaim,
+} from './operation.ts'
 import { checkRevision, findUsableState, takeKey } from './use.ts'
+
+/** Why a key gets a version, and where; on the backend of the one before if absent. */
+export interface Rotation {
+  readonly cause: RotationCause
+  readonly backend?: string
+}
 
 /**
  * The plan that adds a version to a key: KEY_NOT_USABLE unless it may produce, KEY_EXHAUSTED when it has all the versions
@@ -19,14 +33,13 @@ export const planRotation = (
   view: View,
   facts: Facts,
   record: KeyRecord,
-  cause: RotationCause,
+  { cause, backend = toCurrentVersion(record).backend }: Rotation,
 ): Result<PlanAs<Body<'RotateKey'>>> => {
   const usable = findUsableState(view, record, 'produce')
   if (!usable.ok) return usable
   if (record.versions.length >= LIMITS.keyVersionsMax)
     return fail('KEY_EXHAUSTED', `a key may have ${LIMITS.keyVersionsMax} versions; make a new one and move to it`)
   const { lid, spec, exportable } = record
-  const { backend } = toCurrentVersion(record)
   if (!facts.supports(backend, spec)) return fail('UNSUPPORTED_BY_HSM', `the HSM backend has no mechanism for ${spec}`)
   const version = record.currentVersion + 1
   const instruction: Instruction & { kind: 'generateKey' } = {
@@ -39,25 +52,29 @@ export const planRotation = (
     exportable,
   }
   return ok(
-    planInstruction(instruction, [guardKey(view, record, 'produce')], ({ sealedHandle, publicKey }) => ({
-      event: {
-        type: 'KeyRotated',
-        data: {
-          lid,
-          version,
-          cause,
-          material: {
-            backend,
-            sealed_handle: sealedHandle,
-            ...(publicKey === undefined ? {} : { public_key: publicKey }),
+    planInstruction(
+      instruction,
+      [guardKey(view, record, 'produce'), ...guardBackend(view, backend)],
+      ({ sealedHandle, publicKey }) => ({
+        event: {
+          type: 'KeyRotated',
+          data: {
+            lid,
+            version,
+            cause,
+            material: {
+              backend,
+              sealed_handle: sealedHandle,
+              ...(publicKey === undefined ? {} : { public_key: publicKey }),
+            },
+            ...toClaim(facts),
           },
-          ...toClaim(facts),
         },
-      },
-      resources: [{ lid, version }],
-      toReply: (folded) => toReply(folded, lid, version, facts),
-      compensation: { kind: 'destroyKey', backend, key: { lid, version, spec, sealedHandle } },
-    })),
+        resources: [{ lid, version }],
+        toReply: (folded) => toReply(folded, lid, version, facts),
+        compensation: { kind: 'destroyKey', backend, key: { lid, version, spec, sealedHandle } },
+      }),
+    ),
   )
 }
 
@@ -73,6 +90,12 @@ export const rotateKey: Operation<'RotateKey'> = {
   plan(input, { view, facts, keys }) {
     const record = takeKey({ view, facts, keys })
     const revision = checkRevision(input, record)
-    return revision.ok ? planRotation(view, facts, record, 'request') : revision
+    if (!revision.ok) return revision
+    const { backend_id: backend } = input
+    if (backend === undefined) return planRotation(view, facts, record, { cause: 'request' })
+    // Who may not place keys on a backend learns nothing of it, except where the key is already.
+    return backend === toCurrentVersion(record).backend || facts.hasBackend(backend)
+      ? planRotation(view, facts, record, { cause: 'request', backend })
+      : fail('INVALID_REQUEST', 'backend_id: there is no such backend')
   },
 }

@@ -77,7 +77,7 @@ export const rotateDue: Duty = {
     const record = view.keys.byLid.get(subject)
     const cause = record && findCause(view, record, facts)
     if (record === undefined || cause === undefined) return undefined
-    const plan = planRotation(view, facts, record, cause)
+    const plan = planRotation(view, facts, record, { cause })
     return plan.ok ? plan.value : undefined
   },
 }

@@ -148,6 +148,9 @@ const tryOne = async (tools: Tools, duty: Duty, retries: Retries, subject: strin
   return outcome
 }
 
+const isUp = ({ hsm }: Tools['ports'], backend: string): boolean =>
+  hsm.status().some((status) => status.backend === backend && status.state !== 'DOWN')
+
 const doOne = async (tools: Tools, duty: Duty, subject: string): Promise<Outcome> => {
   const { ports, settings, lock, newId } = tools
   const leased = await lock.lease(subject)
@@ -156,8 +159,7 @@ const doOne = async (tools: Tools, duty: Duty, subject: string): Promise<Outcome
   const plan = duty.plan(subject, ports.ledger.view(), toFacts(tools))
   if (plan === undefined) return 'skipped'
   // A backend that is away would only fill the ledger with failures.
-  const backend = plan.instruction?.backend
-  if (ports.hsm.status().some((status) => status.backend === backend && status.state === 'DOWN')) return 'skipped'
+  if (plan.instruction !== undefined && !isUp(ports, plan.instruction.backend)) return 'skipped'
   const requestId = newId()
   const recording: Recording = {
     requestId,

@@ -1,4 +1,5 @@
 import { resolveRef } from '../../projections/aliases.ts'
+import { mayPlaceOn } from '../../projections/hsmConnections.ts'
 import type { View } from '../../projections/view.ts'
 import { LIMITS } from '../../schemas/limits.ts'
 import { CONTRACTS, type OperationName, type Request } from '../../schemas/registry.ts'
@@ -66,14 +67,22 @@ const findSubject = <N extends OperationName>(
 
 /** What a plan may know, at this moment. */
 export const toFacts = (
-  { ports, settings, newId }: Pick<Attempt, 'ports' | 'settings' | 'newId'>,
+  {
+    ports,
+    settings,
+    newId,
+    principal,
+  }: Pick<Attempt, 'ports' | 'settings' | 'newId'> & Partial<Pick<Attempt, 'principal'>>,
   slot?: Slot,
 ): Facts => ({
   origin: settings.origin,
   nowMs: ports.clock.now(),
   uniqueId: newId(),
   defaultBackend: settings.defaultBackend,
-  hasBackend: (backend) => settings.backends.includes(backend),
+  hasBackend: (backend) =>
+    settings.backends.includes(backend) || mayPlaceOn(ports.ledger.view().hsmConnections, backend, principal?.id),
+  isConfigured: (backend) => settings.backends.includes(backend),
+  findBackendState: (backend) => ports.hsm.status().find((status) => status.backend === backend)?.state,
   supports: (backend, spec) => ports.hsm.supports(backend, spec),
   messagesPerVersionMax: settings.messagesPerVersionMax,
   isMissing: settings.isMissing,

@@ -6,6 +6,8 @@ export interface Component {
   readonly name: string
   readonly isReady: boolean
   readonly detail?: string
+  /** Set if the service serves without it, all but what needs just this part. */
+  readonly isOptional?: boolean
 }
 
 /** What the routes without token and record show. Nothing here may have key data. */
@@ -24,17 +26,18 @@ export const addOpenRoutes = (app: FastifyInstance, ports: OpenPorts): void => {
   app.get('/healthz', (_request, reply) => reply.type('application/json').send('{"status":"ok"}'))
   app.get('/readyz', async (_request, reply) => {
     const components = await askInTime(ports.readiness)
-    const isReady = components.every((component) => component.isReady)
+    const isReady = components.every((component) => component.isReady || component.isOptional)
     return reply
       .code(isReady ? 200 : 503)
       .type('application/json')
       .send(
         JSON.stringify({
           status: isReady ? 'ready' : 'not_ready',
-          components: components.map(({ name, isReady: ready, detail }) => ({
+          components: components.map(({ name, isReady: ready, detail, isOptional }) => ({
             name,
             status: ready ? 'ready' : 'not_ready',
             ...(detail === undefined ? {} : { detail }),
+            ...(isOptional ? { optional: true } : {}),
           })),
         }),
       )

@@ -5,6 +5,7 @@ import { KEY_SPECS, type KeySpecName } from '../../schemas/keys.ts'
 import { CONTRACTS, OPERATION_NAMES, type OperationName, type ReplyBody, type Request } from '../../schemas/registry.ts'
 import { toMethodName } from '../../src/client/client.ts'
 import { KmsError } from '../../src/client/kmsError.ts'
+import { addToken, toDevPlace } from '../fixtures/devTokens.ts'
 import { verifyMessage } from '../fixtures/softwareSigning.ts'
 import { type Stack, startStack } from '../fixtures/stack.ts'
 import { type Clients, openClients } from '../fixtures/stackClients.ts'
@@ -54,6 +55,7 @@ beforeAll(async () => {
   await clients.nats.registerNamespace({ name: 'rest', rules: [] })
   await clients.nats.registerNamespace({ name: 'shop', rules })
   for (const spec of KEY_SPECS) await create(spec, { key_spec: spec })
+  await clients.nats.createHsmConnection({ connection_id: 'shared', pkcs11: await addToken(stack.dataDir, 'shared') })
 })
 afterAll(async () => {
   await clients?.[Symbol.asyncDispose]()
@@ -75,6 +77,9 @@ const call = async (
 const VOLATILE = new Set([
   'receipt',
   'job_id',
+  'connection_id',
+  'token_label',
+  'pin_ref',
   'rotated_key_id',
   'opened_at',
   'expires_at',
@@ -133,8 +138,20 @@ const openJob = async (subject: string): Promise<string> => {
   return items[0]?.job_id ?? 'none'
 }
 
+/** A token and a connection for each subject. */
+const nameOfToken = (subject: string) => `t-${subject.slice(4, 20)}`
+const connectionOf = (subject: string): Request<'CreateHsmConnection'> => ({
+  connection_id: nameOfToken(subject),
+  pkcs11: toDevPlace(nameOfToken(subject)),
+})
+
 /** What has to be done to the subject before. */
 const PREPARE: { readonly [N in OperationName]?: (key_id: string) => Promise<unknown> } = {
+  CreateHsmConnection: (key_id) => addToken(stack.dataDir, nameOfToken(key_id)),
+  DeleteHsmConnection: async (key_id) => {
+    await addToken(stack.dataDir, nameOfToken(key_id))
+    await clients.nats.createHsmConnection(connectionOf(key_id))
+  },
   EnableKey: (key_id) => clients.nats.disableKey({ key_id }),
   DestroyKeyVersion: (key_id) => clients.nats.rotateKey({ key_id }),
   GetKeyRotationHistory: (key_id) => clients.nats.rotateKey({ key_id }),
@@ -216,6 +233,11 @@ const REQUESTS: Requests = {
   ListNamespaces: () => ({ max_results: 1 }),
   DescribeNamespace: () => ({ name: 'shop' }),
   ExplainRouting: () => ({ namespace: 'shop', attributes: { team: 'orders', shard: 7 } }),
+  CreateHsmConnection: ({ subject }) => connectionOf(subject),
+  GetHsmConnection: () => ({ connection_id: 'shared' }),
+  GetHsmConnectionStatus: () => ({ connection_id: 'shared' }),
+  ListHsmConnections: () => ({ max_results: 1 }),
+  DeleteHsmConnection: ({ subject }) => ({ connection_id: connectionOf(subject).connection_id }),
   GetLedgerHead: () => ({}),
 }
 

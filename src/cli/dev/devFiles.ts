@@ -19,6 +19,7 @@ export const toDevPaths = (dataDir: string) => ({
   softhsmConf: join(dataDir, 'softhsm', 'softhsm2.conf'),
   softhsmTokens: join(dataDir, 'softhsm', 'tokens'),
   softhsmPin: join(dataDir, 'softhsm', 'pin'),
+  pinDir: join(dataDir, 'softhsm', 'pins'),
 })
 export type DevPaths = ReturnType<typeof toDevPaths>
 
@@ -27,7 +28,7 @@ export const toPasswordFile = (paths: DevPaths, user: NatsUser): string => join(
 
 /** Makes the directories, readable by this user only. */
 export const ensureDirectories = async (paths: DevPaths): Promise<void> => {
-  for (const dir of [paths.dataDir, paths.natsDir, paths.secretsDir, paths.softhsmDir]) {
+  for (const dir of [paths.dataDir, paths.natsDir, paths.secretsDir, paths.softhsmDir, paths.pinDir]) {
     await mkdir(dir, { recursive: true, mode: 0o700 })
   }
 }

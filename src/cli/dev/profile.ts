@@ -148,6 +148,9 @@ const toDevConfig = (from: {
     http: { port: settings.httpPort },
     hsm: {
       backends: [{ id: 'softhsm', lib_path: library, token_label: DEV_TOKEN_LABEL, pin_file: paths.softhsmPin }],
+      // For HSM connections: another token of this SoftHSM, with its PIN in a file of that directory.
+      allowed_libraries: [library],
+      pin_dir: paths.pinDir,
       ledger_backend: 'softhsm',
     },
     authn: {

@@ -25,12 +25,14 @@ const ABOUT_THE_SERVICE = [
   'GenerateRandom',
   'GetLedgerHead',
   'ListAliases',
+  'ListHsmConnections',
   'ListKeys',
   'ListNamespaces',
   'ListRotationJobs',
 ]
 /** About the key of the job, or about the service if there is no such job. */
 const ABOUT_A_JOB = ['AcknowledgeRotationJob', 'CompleteRotationJob', 'FailRotationJob']
+const ABOUT_A_CONNECTION = ['CreateHsmConnection', 'DeleteHsmConnection', 'GetHsmConnection', 'GetHsmConnectionStatus']
 const ABOUT_AN_ALIAS = ['CreateAlias', 'DeleteAlias', 'UpdateAlias']
 
 const ABOUT_A_NAMESPACE = ['AttachNamespace', 'DescribeNamespace', 'RegisterNamespace']
@@ -40,7 +42,8 @@ const EXPECTED = new Map<string, string>([
   ...Object.entries(SECOND_ACTIONS).map(([name, effect]): [string, string] => [`kms:${name}`, `kms:${effect}`]),
 ])
 const READS = [...EXPECTED].filter(([, group]) => group === 'kms:read').map(([action]) => action)
-const NAMED = new Map<string, 'Alias' | 'Namespace'>([
+const NAMED = new Map<string, 'Alias' | 'Namespace' | 'HsmConnection'>([
+  ...ABOUT_A_CONNECTION.map((name) => [name, 'HsmConnection'] as const),
   ...ABOUT_AN_ALIAS.map((name) => [name, 'Alias'] as const),
   ...ABOUT_A_NAMESPACE.map((name) => [name, 'Namespace'] as const),
 ])
@@ -65,6 +68,7 @@ const ask = (
   const Service = { type: 'Service', id: 'origin', attributes: { exists: true } } as const
   const Alias = { type: 'Alias', id: 'alias/a', attributes: { exists: true, name: 'alias/a' } } as const
   const Namespace = { type: 'Namespace', id: 'shop', attributes: { exists: true, name: 'shop' } } as const
+  const HsmConnection = { type: 'HsmConnection', id: 'a', attributes: { exists: true, name: 'a' } } as const
   const Key = {
     type: 'Key',
     id: `lid_${'0'.repeat(64)}`,
@@ -75,7 +79,7 @@ const ask = (
     request_id: 'r',
     principal: { id: 'someone', type: 'User', attributes },
     action,
-    resource: { Service, Alias, Namespace, Key }[toResourceType(action)],
+    resource: { Service, Alias, Namespace, HsmConnection, Key }[toResourceType(action)],
     context: { transport: 'rest', ...(['kms:CreateKey', 'kms:ExplainRouting'].includes(action) ? { requested } : {}) },
   }
 }

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
 import { LIMITS } from '../../../schemas/limits.ts'
+import { must } from '../../../src/core/result.ts'
 import type { Duty } from '../../../src/operations/duty.ts'
 import { planInstruction, planRecord } from '../../../src/operations/operation.ts'
 import { takeKey } from '../../../src/operations/use.ts'
@@ -99,8 +100,8 @@ test('what fails is tried again, ever more rarely, and each try is on record', a
       const record = view.keys.byLid.get(subject)
       if (record === undefined) return undefined
       tries += 1
-      return planInstruction({ kind: 'random', backend: 'elsewhere', bytes: 1 }, [], () => {
-        throw new Error('there is no such backend')
+      return planInstruction({ kind: 'random', backend: 'main', bytes: 1 }, [], () => {
+        throw new Error('a bug of the duty')
       })
     },
   }
@@ -116,5 +117,21 @@ test('what fails is tried again, ever more rarely, and each try is on record', a
     Buffer.from(payload).toString('latin1').includes('OperationFailed'),
   )
   expect(failed.length).toBe(tries)
+  await stack.pipeline.duties.stop()
+})
+
+test('nothing is tried on a backend that is away or not open, so that no failures fill the ledger', async () => {
+  const duty = (backend: string): Duty => ({
+    name: 'Draw',
+    findDue: (view) => view.keys.order.take(1),
+    plan: () => planInstruction({ kind: 'random', backend, bytes: 1 }, [], () => must(false, 'it is not tried')),
+  })
+  await using stack = await createPipelineStack({}, [duty('closed'), duty('main')])
+  await stack.createKey()
+  stack.hsm.setAway(true)
+  const calls = stack.ports.calls.length
+  stack.pipeline.duties.start()
+  await live(stack.time, 60_000)
+  expect(stack.ports.calls.slice(calls)).toEqual([])
   await stack.pipeline.duties.stop()
 })

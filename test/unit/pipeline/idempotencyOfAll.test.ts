@@ -22,6 +22,8 @@ const OTHERS: { readonly [N in OperationName]?: Fields | undefined } = {
   AcknowledgeRotationJob: undefined,
   CompleteRotationJob: undefined,
   FailRotationJob: { reason: 'another' },
+  CreateHsmConnection: { scope_owner: 'another' },
+  DeleteHsmConnection: undefined,
 }
 
 const toOther = (name: OperationName, body: Fields): Fields | undefined => {

@@ -1,0 +1,24 @@
+import type { Map as ImmutableMap } from 'immutable'
+import { must } from '../src/core/result.ts'
+import type { KeyRecord } from './keys.ts'
+
+/** How many versions each backend holds material of: all that are not destroyed. */
+export type MaterialCounts = ImmutableMap<string, number>
+
+const listHolders = (record: KeyRecord | undefined): readonly string[] =>
+  record?.versions.flatMap(({ state, backend }) => (state === 'destroyed' ? [] : [backend])) ?? []
+
+/** The counts once a key's record has changed from `before` to `after`. */
+export const moveMaterial = (
+  counts: MaterialCounts,
+  before: KeyRecord | undefined,
+  after: KeyRecord,
+): MaterialCounts => {
+  if (before?.versions === after.versions) return counts
+  const added = listHolders(after).reduce((sum, backend) => sum.update(backend, 0, (count) => count + 1), counts)
+  return listHolders(before).reduce((sum, backend) => {
+    const count = sum.get(backend)
+    must(count !== undefined && count > 0, `backend ${backend} holds fewer versions than the ledger names`)
+    return count === 1 ? sum.delete(backend) : sum.set(backend, count - 1)
+  }, added)
+}

@@ -1,0 +1,137 @@
+import { copyFile, mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import pkcs11 from 'pkcs11js'
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
+import type { TokenPlace } from '../../src/core/instruction.ts'
+import type { Hsm } from '../../src/core/ports.ts'
+import { createHsm, type HsmOptions } from '../../src/hsm/createHsm.ts'
+import { findHostPids } from '../fixtures/hsmChildren.ts'
+import { BACKEND, calm, codeOf, decrypt, encrypt, eventually, makeKey, ORIGIN, unwrap } from '../fixtures/hsmRequests.ts'
+import { createSoftHsm, type SoftHsm } from '../fixtures/softhsm.ts'
+import { createTelemetryLog } from '../fixtures/telemetryLog.ts'
+
+/** What only real tokens can show of several backends; the rest is in the contract suite. */
+describe('several backends on SoftHSM', () => {
+  let softHsm: SoftHsm
+  let pinDir: string
+  let sameLibrary: string
+  const open: Hsm[] = []
+  const log = createTelemetryLog()
+
+  const start = async (options: Partial<HsmOptions> = {}): Promise<Hsm> => {
+    const { libPath, pinFile } = softHsm
+    const hsm = await createHsm({
+      origin: ORIGIN,
+      backends: [{ id: BACKEND, libPath, tokenLabel: 'first', pinFile }],
+      runtime: { allowedLibraries: [libPath, sameLibrary], pinDir },
+      telemetry: log,
+      ...options,
+    })
+    open.push(hsm)
+    unwrap(await hsm.createGenesis(BACKEND, calm))
+    return hsm
+  }
+  const place = (tokenLabel: string, more: Partial<TokenPlace> = {}): TokenPlace => ({
+    libPath: softHsm.libPath,
+    tokenLabel,
+    pinRef: 'right',
+    ...more,
+  })
+  const stateOf = (hsm: Hsm, id: string) => hsm.status().find(({ backend }) => backend === id)?.state
+  const openNew = (hsm: Hsm, backend: string, connection: TokenPlace) =>
+    hsm.execute({ kind: 'openBackend', backend, connection }, calm)
+
+  beforeAll(async () => {
+    softHsm = await createSoftHsm({ tokenLabels: ['first', 'second'] })
+    pinDir = join(softHsm.directory, 'pins')
+    sameLibrary = join(softHsm.directory, 'copy-of-the-library.so')
+    await mkdir(pinDir)
+    await copyFile(softHsm.libPath, sameLibrary)
+    await writeFile(join(pinDir, 'right'), softHsm.pin)
+    await writeFile(join(pinDir, 'wrong'), 'not the PIN')
+    await mkdir(join(pinDir, 'directory'))
+  })
+  afterEach(async () => {
+    vi.restoreAllMocks()
+    for (const hsm of open.splice(0)) await hsm.close()
+    expect(findHostPids()).toEqual([])
+  })
+  afterAll(() => softHsm[Symbol.asyncDispose]())
+
+  it('knows a token again by its serial number, whatever library leads to it', async () => {
+    const hsm = await start()
+    expect(codeOf(await openNew(hsm, 'again', place('first', { libPath: sameLibrary })))).toBe('ALREADY_EXISTS')
+    expect(stateOf(hsm, 'again')).toBeUndefined()
+    unwrap(await openNew(hsm, 'other', place('second', { libPath: sameLibrary })))
+    expect([stateOf(hsm, BACKEND), stateOf(hsm, 'other')]).toEqual(['HEALTHY', 'HEALTHY'])
+  })
+
+  it('tries a PIN that a token refused only once, however often it is asked to', async () => {
+    const hsm = await start({ placement: 'inline' })
+    const login = vi.spyOn(pkcs11.PKCS11.prototype, 'C_Login')
+    for (let round = 0; round < 3; round += 1)
+      expect(codeOf(await openNew(hsm, 'other', place('second', { pinRef: 'wrong' })))).toBe('HSM_UNAVAILABLE')
+    expect(login.mock.calls).toHaveLength(1)
+    expect(codeOf(await openNew(hsm, 'other', place('second')))).toBe('OK')
+    expect(stateOf(hsm, BACKEND)).toBe('HEALTHY')
+  })
+
+  it('tries no PIN at all on the token of another backend', async () => {
+    const hsm = await start({ placement: 'inline' })
+    const login = vi.spyOn(pkcs11.PKCS11.prototype, 'C_Login')
+    expect(codeOf(await openNew(hsm, 'other', place('first', { pinRef: 'wrong' })))).toBe('ALREADY_EXISTS')
+    expect(login).not.toHaveBeenCalled()
+  })
+
+  it('refuses a PIN that is no regular file, and waits for one that is not there yet', async () => {
+    const hsm = await start()
+    expect(codeOf(await openNew(hsm, 'other', place('second', { pinRef: 'directory' })))).toBe('INVALID_REQUEST')
+    unwrap(await hsm.openBackend('other', place('second', { pinRef: 'later' })))
+    expect(stateOf(hsm, 'other')).toBe('DOWN')
+    await writeFile(join(pinDir, 'later'), softHsm.pin)
+    await eventually(async () => (await hsm.createHandleKey('other', calm)).ok)
+    await rm(join(pinDir, 'later'))
+  })
+
+  it('fails the calls of a token that went away, and no other; it is back by itself', async () => {
+    const before = await readdir(softHsm.tokenDirectory)
+    const hsm = await start()
+    const hostsOfFirst = findHostPids()
+    unwrap(await openNew(hsm, 'other', place('second')))
+    const [hostOfSecond] = findHostPids().filter((pid) => !hostsOfFirst.includes(pid))
+    const here = await makeKey(hsm, 'AES_256')
+    const { blob } = unwrap(await encrypt(hsm, here, Buffer.from('here')))
+    const away = await hideToken(softHsm, before, 'second')
+    process.kill(hostOfSecond ?? 0, 'SIGKILL')
+    await eventually(() => stateOf(hsm, 'other') === 'DOWN')
+    const random = { kind: 'random', backend: 'other', bytes: 8 } as const
+    for (let round = 0; round < 50; round += 1) {
+      expect(codeOf(await hsm.execute(random, calm))).toBe('HSM_UNAVAILABLE')
+      expect(unwrap(await decrypt(hsm, here, blob)).toString()).toBe('here')
+    }
+    await away.bringBack()
+    await eventually(() => stateOf(hsm, 'other') === 'HEALTHY')
+    const drawn = unwrap(await hsm.execute(random, calm))
+    drawn.bytes[Symbol.dispose]()
+  })
+})
+
+/** Moves one token out of SoftHSM's sight; it is the one whose label is in its files. */
+const hideToken = async (
+  { tokenDirectory, directory }: SoftHsm,
+  tokens: readonly string[],
+  label: string,
+): Promise<{ bringBack(): Promise<void> }> => {
+  const lib = new pkcs11.PKCS11()
+  lib.load('/usr/lib/softhsm/libsofthsm2.so')
+  lib.C_Initialize()
+  const serials = lib.C_GetSlotList(true).map((slot) => lib.C_GetTokenInfo(slot))
+  lib.C_Finalize()
+  lib.close()
+  const serial = serials.find((info) => info.label.trim() === label)?.serialNumber.trim() ?? 'none'
+  // SoftHSM names a token's directory by a UUID that ends in its serial number.
+  const name = tokens.find((token) => token.replaceAll('-', '').endsWith(serial))
+  if (name === undefined) throw new Error(`no directory of token ${label}`)
+  await rename(join(tokenDirectory, name), join(directory, name))
+  return { bringBack: () => rename(join(directory, name), join(tokenDirectory, name)) }
+}
