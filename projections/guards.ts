@@ -81,6 +81,11 @@ export const ALREADY_USED: Failure = {
   message: 'connection_id: is, or was, the id of another backend',
 }
 
+const checkConnection = (view: View, { name }: Guard & { kind: 'connection' }): Failure | undefined =>
+  view.hsmConnections.byName.has(name)
+    ? undefined
+    : { code: 'REVISION_CONFLICT', message: 'the HSM connection was deleted while the request was under way' }
+
 const checkConnectionRoom = (view: View, guard: Guard & { kind: 'connectionRoom' }): Failure | undefined => {
   const { byName, deleted } = view.hsmConnections
   if (byName.has(guard.name) || deleted.has(guard.name)) return ALREADY_USED
@@ -121,9 +126,7 @@ export const checkGuard = (view: View, guard: Guard): Failure | undefined => {
         ? undefined
         : { code: 'REVISION_CONFLICT', message: 'the version was destroyed while the request was under way' }
     case 'connection':
-      return view.hsmConnections.byName.has(guard.name)
-        ? undefined
-        : { code: 'REVISION_CONFLICT', message: 'the HSM connection was deleted while the request was under way' }
+      return checkConnection(view, guard)
     case 'connectionRoom':
       return checkConnectionRoom(view, guard)
     case 'backendUnused':

@@ -18,8 +18,7 @@ const SECOND = 'second'
 const tokens = () => join(stack.dataDir, 'softhsm', 'tokens')
 const findHosts = async (): Promise<readonly number[]> =>
   (await listDescendants(stack.pid)).filter(({ command }) => command.includes('hsm/child')).map(({ pid }) => pid)
-const statusOf = async (connection_id: string) =>
-  (await clients.nats.getHsmConnectionStatus({ connection_id })).status
+const statusOf = async (connection_id: string) => (await clients.nats.getHsmConnectionStatus({ connection_id })).status
 const encryptOn = (key_id: string) => clients.nats.encrypt({ key_id, plaintext: Buffer.from('text') })
 const decryptIt = async (ciphertext_blob: Uint8Array): Promise<string> =>
   Buffer.from((await clients.rest.decrypt({ ciphertext_blob: Uint8Array.from(ciphertext_blob) })).plaintext).toString()

@@ -6,7 +6,17 @@ import type { TokenPlace } from '../../src/core/instruction.ts'
 import type { Hsm } from '../../src/core/ports.ts'
 import { createHsm, type HsmOptions } from '../../src/hsm/createHsm.ts'
 import { findHostPids } from '../fixtures/hsmChildren.ts'
-import { BACKEND, calm, codeOf, decrypt, encrypt, eventually, makeKey, ORIGIN, unwrap } from '../fixtures/hsmRequests.ts'
+import {
+  BACKEND,
+  calm,
+  codeOf,
+  decrypt,
+  encrypt,
+  eventually,
+  makeKey,
+  ORIGIN,
+  unwrap,
+} from '../fixtures/hsmRequests.ts'
 import { createSoftHsm, type SoftHsm } from '../fixtures/softhsm.ts'
 import { createTelemetryLog } from '../fixtures/telemetryLog.ts'
 

@@ -1,6 +1,5 @@
 import { expect, test } from 'vitest'
 import { LIMITS } from '../../../schemas/limits.ts'
-import { must } from '../../../src/core/result.ts'
 import type { Duty } from '../../../src/operations/duty.ts'
 import { planInstruction, planRecord } from '../../../src/operations/operation.ts'
 import { takeKey } from '../../../src/operations/use.ts'
@@ -124,7 +123,10 @@ test('nothing is tried on a backend that is away or not open, so that no failure
   const duty = (backend: string): Duty => ({
     name: 'Draw',
     findDue: (view) => view.keys.order.take(1),
-    plan: () => planInstruction({ kind: 'random', backend, bytes: 1 }, [], () => must(false, 'it is not tried')),
+    plan: () =>
+      planInstruction({ kind: 'random', backend, bytes: 1 }, [], () => {
+        throw new Error('it was tried')
+      }),
   })
   await using stack = await createPipelineStack({}, [duty('closed'), duty('main')])
   await stack.createKey()
