@@ -1,19 +1,19 @@
 import type { Map as ImmutableMap } from 'immutable'
 import { must } from '../src/core/result.ts'
-import type { KeyRecord } from './keys.ts'
 
 /** How many versions each backend holds material of: all that are not destroyed. */
 export type MaterialCounts = ImmutableMap<string, number>
 
-const listHolders = (record: KeyRecord | undefined): readonly string[] =>
+/** What a key's record says of where its versions are. */
+interface Held {
+  readonly versions: readonly { readonly state: string; readonly backend: string }[]
+}
+
+const listHolders = (record: Held | undefined): readonly string[] =>
   record?.versions.flatMap(({ state, backend }) => (state === 'destroyed' ? [] : [backend])) ?? []
 
 /** The counts once a key's record has changed from `before` to `after`. */
-export const moveMaterial = (
-  counts: MaterialCounts,
-  before: KeyRecord | undefined,
-  after: KeyRecord,
-): MaterialCounts => {
+export const moveMaterial = (counts: MaterialCounts, before: Held | undefined, after: Held): MaterialCounts => {
   if (before?.versions === after.versions) return counts
   const added = listHolders(after).reduce((sum, backend) => sum.update(backend, 0, (count) => count + 1), counts)
   return listHolders(before).reduce((sum, backend) => {

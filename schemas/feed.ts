@@ -6,9 +6,21 @@ type StateEventName = { [N in EventName]: EventTypes[N]['state'] extends true ? 
 
 /**
  * Members of event data that no feed message may have: identity tags, and routing rules, which name their values; what
- * stands for key material; what is derived from an idempotency key. A member of another name that must not be seen is added here, and the compiler then keeps it out.
+ * stands for key material; what is derived from an idempotency key; how an HSM is reached and whose it is, which is the
+ * operators' own. A member of another name that must not be seen is added here, and the compiler then keeps it out.
  */
-export const NEVER_IN_FEED = ['identity_tags', 'routing', 'rules', 'material', 'idempotency'] as const
+export const NEVER_IN_FEED = [
+  'identity_tags',
+  'routing',
+  'rules',
+  'material',
+  'idempotency',
+  'lib_path',
+  'token_label',
+  'pin_ref',
+  'handle_key',
+  'scope_owner',
+] as const
 
 type Showable<N extends EventName> = Exclude<keyof EventData<N>, (typeof NEVER_IN_FEED)[number] | 'lid'>
 
@@ -58,6 +70,8 @@ export const FEED = {
   AliasUpdated: ['name'],
   AliasDeleted: ['name'],
   NamespaceRegistered: ['name', 'version'],
+  HsmConnectionCreated: ['name'],
+  HsmConnectionDeleted: ['name'],
   RotationJobAcknowledged: ['job_id'],
   RotationJobCompleted: ['job_id'],
   RotationJobFailed: ['job_id', 'reason'],

@@ -1,5 +1,6 @@
 import type { HsmConnectionRecord } from '../../projections/hsmConnections.ts'
 import type { View } from '../../projections/view.ts'
+import type { Event } from '../../schemas/events.ts'
 import type { Hsm, Telemetry } from '../core/ports.ts'
 
 export interface ConnectionWatch {
@@ -8,6 +9,8 @@ export interface ConnectionWatch {
    * and closes each that was deleted. What the configuration no longer allows stays closed, and is said in the log.
    */
   follow(): Promise<void>
+  /** Looks at the events of a durable commit, and closes in the background what they deleted. */
+  note(events: readonly Pick<Event, 'type'>[]): void
 }
 
 interface Options {
@@ -29,12 +32,17 @@ export const createConnectionWatch = ({ hsm, ledger, telemetry, configured }: Op
         why: done.error.message,
       })
   }
+  const follow = async (): Promise<void> => {
+    const { byName, deleted } = ledger.view().hsmConnections
+    // Only those that were deleted: one that is being made is not in the ledger yet, and must stay.
+    const closing = [...deleted.keys()].map((name) => hsm.closeBackend(name))
+    await Promise.all([...closing, ...[...byName.values()].map(open)])
+  }
   return {
-    async follow() {
-      const { byName, deleted } = ledger.view().hsmConnections
-      // Only those that were deleted: one that is being made is not in the ledger yet, and must stay.
-      const closing = [...deleted.keys()].map((name) => hsm.closeBackend(name))
-      await Promise.all([...closing, ...[...byName.values()].map(open)])
+    follow,
+    note(events) {
+      if (events.some(({ type }) => type === 'HsmConnectionDeleted'))
+        follow().catch(() => telemetry.log('error', 'a deleted HSM connection could not be closed'))
     },
   }
 }

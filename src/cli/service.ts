@@ -75,8 +75,7 @@ export const startService = async (
     onCommitted: (committed) => {
       telemetry.metrics.observeCommit(committed.events.length)
       feed.announce(committed)
-      if (committed.events.some(({ type }) => type === 'HsmConnectionDeleted'))
-        watch?.follow().catch(() => telemetry.log('error', 'a deleted HSM connection could not be closed'))
+      watch?.note(committed.events)
     },
   })
   if (!made.ok) {

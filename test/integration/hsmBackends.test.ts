@@ -1,4 +1,4 @@
-import { copyFile, mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises'
+import { copyFile, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import pkcs11 from 'pkcs11js'
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
@@ -41,6 +41,14 @@ describe('several backends on SoftHSM', () => {
     unwrap(await hsm.createGenesis(BACKEND, calm))
     return hsm
   }
+  /** An instance of the library has its methods from when it was loaded, so the spy comes first. */
+  const startWatched = async () => {
+    const login = vi.spyOn(pkcs11.PKCS11.prototype, 'C_Login')
+    const hsm = await start({ placement: 'inline' })
+    expect(login).toHaveBeenCalled()
+    login.mockClear()
+    return { hsm, login }
+  }
   const place = (tokenLabel: string, more: Partial<TokenPlace> = {}): TokenPlace => ({
     libPath: softHsm.libPath,
     tokenLabel,
@@ -77,8 +85,7 @@ describe('several backends on SoftHSM', () => {
   })
 
   it('tries a PIN that a token refused only once, however often it is asked to', async () => {
-    const hsm = await start({ placement: 'inline' })
-    const login = vi.spyOn(pkcs11.PKCS11.prototype, 'C_Login')
+    const { hsm, login } = await startWatched()
     for (let round = 0; round < 3; round += 1)
       expect(codeOf(await openNew(hsm, 'other', place('second', { pinRef: 'wrong' })))).toBe('HSM_UNAVAILABLE')
     expect(login.mock.calls).toHaveLength(1)
@@ -87,8 +94,7 @@ describe('several backends on SoftHSM', () => {
   })
 
   it('tries no PIN at all on the token of another backend', async () => {
-    const hsm = await start({ placement: 'inline' })
-    const login = vi.spyOn(pkcs11.PKCS11.prototype, 'C_Login')
+    const { hsm, login } = await startWatched()
     expect(codeOf(await openNew(hsm, 'other', place('first', { pinRef: 'wrong' })))).toBe('ALREADY_EXISTS')
     expect(login).not.toHaveBeenCalled()
   })
@@ -104,14 +110,13 @@ describe('several backends on SoftHSM', () => {
   })
 
   it('fails the calls of a token that went away, and no other; it is back by itself', async () => {
-    const before = await readdir(softHsm.tokenDirectory)
     const hsm = await start()
     const hostsOfFirst = findHostPids()
     unwrap(await openNew(hsm, 'other', place('second')))
     const [hostOfSecond] = findHostPids().filter((pid) => !hostsOfFirst.includes(pid))
     const here = await makeKey(hsm, 'AES_256')
     const { blob } = unwrap(await encrypt(hsm, here, Buffer.from('here')))
-    const away = await hideToken(softHsm, before, 'second')
+    const away = await hideToken(softHsm, 'second')
     process.kill(hostOfSecond ?? 0, 'SIGKILL')
     await eventually(() => stateOf(hsm, 'other') === 'DOWN')
     const random = { kind: 'random', backend: 'other', bytes: 8 } as const
@@ -126,21 +131,14 @@ describe('several backends on SoftHSM', () => {
   })
 })
 
-/** Moves one token out of SoftHSM's sight; it is the one whose label is in its files. */
+/** Moves one token out of SoftHSM's sight: the directory whose files have its label. */
 const hideToken = async (
   { tokenDirectory, directory }: SoftHsm,
-  tokens: readonly string[],
   label: string,
 ): Promise<{ bringBack(): Promise<void> }> => {
-  const lib = new pkcs11.PKCS11()
-  lib.load('/usr/lib/softhsm/libsofthsm2.so')
-  lib.C_Initialize()
-  const serials = lib.C_GetSlotList(true).map((slot) => lib.C_GetTokenInfo(slot))
-  lib.C_Finalize()
-  lib.close()
-  const serial = serials.find((info) => info.label.trim() === label)?.serialNumber.trim() ?? 'none'
-  // SoftHSM names a token's directory by a UUID that ends in its serial number.
-  const name = tokens.find((token) => token.replaceAll('-', '').endsWith(serial))
+  const names = await readdir(tokenDirectory)
+  const contents = await Promise.all(names.map((name) => readFile(join(tokenDirectory, name, 'token.object'))))
+  const name = names[contents.findIndex((bytes) => bytes.includes(label))]
   if (name === undefined) throw new Error(`no directory of token ${label}`)
   await rename(join(tokenDirectory, name), join(directory, name))
   return { bringBack: () => rename(join(directory, name), join(tokenDirectory, name)) }
