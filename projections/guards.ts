@@ -29,6 +29,8 @@ export type Guard =
   | { readonly kind: 'namespace'; readonly name: string; readonly revision: number }
   /** No rules at all have changed: rules are checked together with those of other namespaces. */
   | { readonly kind: 'registrations'; readonly registrations: number }
+  /** The wrapping key still takes a key in. */
+  | { readonly kind: 'import'; readonly lid: Lid }
   /** The key has no living descendants. */
   | { readonly kind: 'childless'; readonly lid: Lid }
   /** The version is on its way out, as it was when the HSM was asked; nothing but its end can change that. */
@@ -45,6 +47,10 @@ export type Guard =
   | { readonly kind: 'budget'; readonly lid: Lid; readonly version: number; readonly messagesMax: number }
   /** Nobody has taken the idempotency slot. */
   | { readonly kind: 'slot'; readonly slotHex: string; readonly nowMs: number }
+
+/** The one text for every token that opens nothing, so that it tells nothing of those of others. */
+export const IMPORT_TOKEN_REFUSED =
+  'import_token: not one that is open for this caller and key_spec; each is good for one import, and for a time'
 
 const checkKey = (view: View, guard: Guard & { kind: 'key' }): Failure | undefined => {
   const record = view.keys.byLid.get(guard.lid)
@@ -135,6 +141,10 @@ export const checkGuard = (view: View, guard: Guard): Failure | undefined => {
       return countAliases(view.aliases, guard.lid) < guard.aliasesMax
         ? undefined
         : { code: 'INVALID_REQUEST', message: `target_key_id: a key may have ${guard.aliasesMax} aliases at most` }
+    case 'import':
+      return view.imports.byLid.get(guard.lid)?.state === 'open'
+        ? undefined
+        : { code: 'INVALID_REQUEST', message: IMPORT_TOKEN_REFUSED }
     case 'budget':
       return countEncrypted(view.usage, guard.lid, guard.version) < guard.messagesMax
         ? undefined

@@ -13,10 +13,11 @@ export interface HierarchyState {
 
 export const hierarchyProjection: Projection<HierarchyState> = {
   name: 'hierarchy',
-  version: 1,
+  version: 2,
   initial: { children: ImmutableMap() },
   evolve(state, event) {
-    if (event.type !== 'KeyCreated' || event.data.parent === undefined) return state
+    if (event.type !== 'KeyCreated' && event.type !== 'KeyImported') return state
+    if (event.data.parent === undefined) return state
     const lid = event.data.lid as Lid
     return { children: state.children.update(event.data.parent, List<Lid>(), (list) => list.push(lid)) }
   },

@@ -10,12 +10,12 @@ import type { EventMeta, Projection } from './projection.ts'
 import { moveRotation } from './rotation.ts'
 
 /** The events of one key that change its record, and so count as a revision. */
-type ChangeName = Exclude<keyof typeof KEY_EVENTS, 'KeyCreated' | 'BudgetWarned'>
+type ChangeName = Exclude<keyof typeof KEY_EVENTS, 'KeyCreated' | 'KeyImported' | 'BudgetWarned'>
 type Change<N extends ChangeName> = (record: KeyRecord, data: EventData<N>, meta: EventMeta) => KeyRecord
 
 export const keysProjection: Projection<KeysState> = {
   name: 'keys',
-  version: 4,
+  version: 5,
   initial: {
     byLid: ImmutableMap(),
     order: List(),
@@ -25,6 +25,7 @@ export const keysProjection: Projection<KeysState> = {
   },
   evolve(state, event, meta) {
     if (event.type === 'KeyCreated') return create(state, event.data, meta)
+    if (event.type === 'KeyImported') return create(state, event.data, meta, 'EXTERNAL')
     return isChange(event) ? applyChange(state, event, meta) : state
   },
 }
@@ -40,27 +41,37 @@ const applyChange = <N extends ChangeName>(state: KeysState, event: EventOf<N>, 
 }
 
 const toVersion = (
-  version: number,
-  { backend, sealed_handle, public_key }: EventData<'KeyRotated'>['material'],
+  { version, material }: Pick<EventData<'KeyRotated'>, 'version' | 'material'>,
+  extractable: boolean,
   meta: EventMeta,
-): KeyVersionRecord => ({
-  version,
-  createdAtMs: meta.timeMs,
-  state: 'enabled',
-  backend,
-  sealedHandle: sealed_handle,
-  ...(public_key === undefined ? {} : { publicKey: public_key }),
-})
+): KeyVersionRecord => {
+  const { backend, sealed_handle, public_key } = material
+  return {
+    version,
+    createdAtMs: meta.timeMs,
+    state: 'enabled',
+    backend,
+    sealedHandle: sealed_handle,
+    extractable,
+    ...(public_key === undefined ? {} : { publicKey: public_key }),
+  }
+}
 
-const create = (state: KeysState, data: EventData<'KeyCreated'>, meta: EventMeta): KeysState => {
+const create = (
+  state: KeysState,
+  data: EventData<'KeyCreated'>,
+  meta: EventMeta,
+  origin: KeyRecord['origin'] = 'KMS',
+): KeysState => {
   const lid = data.lid as Lid
   must(!state.byLid.has(lid), `key ${lid} was created twice`)
   must(data.parent === undefined || state.byLid.has(data.parent), `key ${lid} names a parent that does not exist`)
+  const first = toVersion(data, data.exportable, meta)
   const record: KeyRecord = {
     lid,
     spec: data.spec,
     usage: data.usage,
-    origin: 'KMS',
+    origin,
     description: data.description,
     // The first versions recorded tags as they were sent.
     userTags: data.user_tags.map(({ key, value }) => ({ key: key.normalize('NFC'), value: value.normalize('NFC') })),
@@ -68,8 +79,9 @@ const create = (state: KeysState, data: EventData<'KeyCreated'>, meta: EventMeta
     ...(data.parent === undefined ? {} : { parent: data.parent as Lid }),
     ...(data.routing === undefined ? {} : { namespace: data.routing.namespace }),
     exportable: data.exportable,
+    createdExportable: data.exportable,
     state: 'enabled',
-    versions: [toVersion(data.version, data.material, meta)],
+    versions: [origin === 'EXTERNAL' ? { ...first, imported: true } : first],
     currentVersion: data.version,
     minDecryptionVersion: 1,
     rotation: { enabled: false },
@@ -138,7 +150,7 @@ const raiseMinimum: Change<'MinDecryptionVersionSet'> = (record, { version }) =>
 
 const rotate: Change<'KeyRotated'> = (record, data, meta) => {
   must(data.version === record.currentVersion + 1, `key ${record.lid} skips to version ${data.version}`)
-  const version = { ...toVersion(data.version, data.material, meta), cause: data.cause }
+  const version = { ...toVersion(data, record.exportable, meta), cause: data.cause }
   return { ...record, versions: [...record.versions, version], currentVersion: data.version }
 }
 
@@ -178,6 +190,11 @@ const CHANGES: { readonly [N in ChangeName]: Change<N> } = {
   KeyEnabled: moveFrom(['disabled'], 'enabled'),
   KeyDisabled: moveFrom(['enabled'], 'disabled'),
   KeyCompromised: moveFrom(['enabled', 'disabled'], 'compromised'),
+  KeyExported: (record, _data, { timeMs }) => ({ ...record, firstExportedAtMs: record.firstExportedAtMs ?? timeMs }),
+  KeyExportabilitySet: (record, { exportable }) => {
+    must(record.createdExportable || !exportable, `key ${record.lid} was not created exportable`)
+    return { ...record, exportable }
+  },
   KeyTagged: tag,
   KeyUntagged: (record, { tag_keys }) => ({
     ...record,

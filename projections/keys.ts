@@ -11,6 +11,10 @@ export interface KeyVersionRecord {
   readonly backend: string
   readonly sealedHandle: Uint8Array
   readonly publicKey?: Uint8Array
+  /** Whether the HSM would let it out; nothing makes it so later (PKCS#11's CKA_EXTRACTABLE). */
+  readonly extractable: boolean
+  /** Made elsewhere. */
+  readonly imported?: true
   /** Why it was added; absent for the first. */
   readonly cause?: RotationCause
 }
@@ -42,7 +46,12 @@ export interface KeyRecord {
   readonly parent?: Lid
   /** The namespace that chose its place. Later rules do not: a parent is for ever. */
   readonly namespace?: string
+  /** Whether it may leave the HSM now. */
   readonly exportable: boolean
+  /** Whether it could from the start; without that, never. */
+  readonly createdExportable: boolean
+  /** Set by the first export, for ever. */
+  readonly firstExportedAtMs?: number
   /** The key's own state; its effective state also depends on its ancestors (`projections/hierarchy.ts`). */
   readonly state: KeyStateName
   readonly versions: readonly KeyVersionRecord[]

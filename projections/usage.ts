@@ -52,12 +52,13 @@ const retire = (state: UsageState, name: string): UsageState => {
 
 export const usageProjection: Projection<UsageState> = {
   name: 'usage',
-  version: 3,
+  version: 4,
   initial: { encrypted: ImmutableMap(), busy: ImmutableMap(), warned: ImmutableSet() },
   evolve(state, event) {
     switch (event.type) {
       case 'DataEncrypted':
       case 'DataKeyGenerated':
+      case 'DataKeyPairGenerated':
         return countOne(state, event.data.lid, event.data.version)
       case 'DataReEncrypted':
         return countOne(state, event.data.destination.lid, event.data.destination.version)

@@ -4,6 +4,7 @@ import { type GenesisState, genesisProjection } from './genesis.ts'
 import { type HierarchyState, hierarchyProjection } from './hierarchy.ts'
 import { type HsmConnectionsState, hsmConnectionsProjection } from './hsmConnections.ts'
 import { type IdempotencyState, idempotencyProjection } from './idempotency.ts'
+import { type ImportsState, importsProjection } from './imports.ts'
 import { keysProjection } from './keyFolds.ts'
 import type { KeysState } from './keys.ts'
 import { type NamespacesState, namespacesProjection } from './namespaces.ts'
@@ -30,6 +31,7 @@ export interface View {
   readonly aliases: AliasesState
   readonly namespaces: NamespacesState
   readonly hsmConnections: HsmConnectionsState
+  readonly imports: ImportsState
   readonly idempotency: IdempotencyState
   readonly usage: UsageState
   readonly rotationJobs: RotationJobsState
@@ -43,6 +45,7 @@ export const createEmptyView = (origin: string): View => ({
   aliases: aliasesProjection.initial,
   namespaces: namespacesProjection.initial,
   hsmConnections: hsmConnectionsProjection.initial,
+  imports: importsProjection.initial,
   idempotency: idempotencyProjection.initial,
   usage: usageProjection.initial,
   rotationJobs: NO_ROTATION_JOBS,
@@ -57,6 +60,7 @@ export const foldEvent = (view: View, event: Event, meta: EventMeta): View => ({
   aliases: aliasesProjection.evolve(view.aliases, event, meta),
   namespaces: namespacesProjection.evolve(view.namespaces, event, meta),
   hsmConnections: hsmConnectionsProjection.evolve(view.hsmConnections, event, meta),
+  imports: importsProjection.evolve(view.imports, event, meta),
   idempotency: idempotencyProjection.evolve(view.idempotency, event, meta),
   usage: usageProjection.evolve(view.usage, event, meta),
   rotationJobs: evolveRotationJobs(view.rotationJobs, event, meta, view),

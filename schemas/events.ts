@@ -1,6 +1,7 @@
 import type { Static } from 'typebox'
 import { ALIAS_EVENTS } from './events/aliases.ts'
 import { HSM_CONNECTION_EVENTS } from './events/hsmConnections.ts'
+import { IMPORT_EVENTS } from './events/imports.ts'
 import { KEY_EVENTS } from './events/keys.ts'
 import { LEDGER_EVENTS } from './events/ledger.ts'
 import { NAMESPACE_EVENTS } from './events/namespaces.ts'
@@ -13,6 +14,7 @@ export const EVENTS = {
   ...KEY_EVENTS,
   ...ALIAS_EVENTS,
   ...NAMESPACE_EVENTS,
+  ...IMPORT_EVENTS,
   ...ROTATION_JOB_EVENTS,
   ...HSM_CONNECTION_EVENTS,
   ...USE_EVENTS,

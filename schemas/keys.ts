@@ -110,6 +110,7 @@ export const Key = Fields({
   namespace: Type.Optional(NamespaceName),
   backend_id: BackendId,
   exportable: Type.Boolean(),
+  first_exported_at: Type.Optional(Timestamp),
   current_key_version: Type.Integer({ minimum: 1 }),
   min_decryption_version: Type.Integer({ minimum: 1 }),
   key_versions: Type.Array(KeyVersion),

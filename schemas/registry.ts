@@ -6,6 +6,7 @@ import * as hsmConnections from './operations/hsmConnections.ts'
 import * as keys from './operations/keys.ts'
 import * as lifecycle from './operations/lifecycle.ts'
 import * as namespaces from './operations/namespaces.ts'
+import * as material from './operations/material.ts'
 import * as rotationJobs from './operations/rotationJobs.ts'
 import * as tags from './operations/tags.ts'
 import * as versions from './operations/versions.ts'
@@ -18,6 +19,7 @@ const SINGLE = {
   ...aliases,
   ...tags,
   ...namespaces,
+  ...material,
   ...data,
   ...hsmConnections,
 } as const

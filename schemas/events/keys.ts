@@ -1,9 +1,9 @@
 import Type from 'typebox'
-import { KeySpec, KeyUsage, ROTATION_CAUSES } from '../keys.ts'
+import { KeySpec, KeyUsage, ROTATION_CAUSES, WRAPPING_ALGORITHMS } from '../keys.ts'
 import { LIMITS } from '../limits.ts'
 import { AttributeSet, Fields, Lid, OneOf, TagKey, Tags, Text } from '../primitives.ts'
 import { NamespaceName } from '../routing.ts'
-import { claim, count, Material, reason, state, version } from './eventType.ts'
+import { claim, count, Material, raw32, reason, state, version } from './eventType.ts'
 
 const key = { lid: Lid, ...claim }
 const unixMs = Type.Integer({ minimum: 0 })
@@ -15,24 +15,26 @@ const Routing = Fields({
   by: Fields({ namespace: NamespaceName, version, rule: count }),
 })
 
+const made = {
+  ...key,
+  version: Type.Literal(1),
+  spec: KeySpec,
+  usage: KeyUsage,
+  description: Text(0, LIMITS.descriptionBytesMax),
+  user_tags: Tags,
+  identity_tags: AttributeSet,
+  canonicalization_version: Type.Literal(1),
+  parent: Type.Optional(Lid),
+  routing: Type.Optional(Routing),
+  exportable: Type.Boolean(),
+  material: Material,
+}
+
 /** What changed a key or one of its versions. */
 export const KEY_EVENTS = {
-  KeyCreated: state(
-    Fields({
-      ...key,
-      version: Type.Literal(1),
-      spec: KeySpec,
-      usage: KeyUsage,
-      description: Text(0, LIMITS.descriptionBytesMax),
-      user_tags: Tags,
-      identity_tags: AttributeSet,
-      canonicalization_version: Type.Literal(1),
-      parent: Type.Optional(Lid),
-      routing: Type.Optional(Routing),
-      exportable: Type.Boolean(),
-      material: Material,
-    }),
-  ),
+  KeyCreated: state(Fields(made)),
+  /** A key that was made elsewhere; `import` is the LID of the wrapping key it came under. */
+  KeyImported: state(Fields({ ...made, import: Lid })),
   KeyUpdated: state(Fields({ ...key, description: Text(0, LIMITS.descriptionBytesMax) })),
   KeyEnabled: state(cascading),
   KeyDisabled: state(cascading),
@@ -40,6 +42,9 @@ export const KEY_EVENTS = {
   /** The tags given replace those of the same key; the others stay. */
   KeyTagged: state(Fields({ ...key, tags: Tags })),
   KeyUntagged: state(Fields({ ...key, tag_keys: Type.Array(TagKey, { maxItems: LIMITS.tagsMax }) })),
+  /** Material left the HSM, wrapped under the RSA key of this SPKI. */
+  KeyExported: state(Fields({ ...key, version, algorithm: OneOf(WRAPPING_ALGORITHMS), wrapping_key_sha256: raw32 })),
+  KeyExportabilitySet: state(Fields({ ...key, exportable: Type.Boolean() })),
   // Versions
   KeyRotated: state(Fields({ ...key, version, material: Material, cause: OneOf(ROTATION_CAUSES) })),
   RotationPolicySet: state(

@@ -1,4 +1,5 @@
 import Type from 'typebox'
+import { DATA_KEY_PAIR_SPECS } from '../keys.ts'
 import { BackendId, Fields, Lid, OneOf, Text } from '../primitives.ts'
 import { NamespaceName, ROUTING_OUTCOMES } from '../routing.ts'
 import { count, none, one, raw32, usage, version } from './eventType.ts'
@@ -16,6 +17,9 @@ export const USE_EVENTS = {
     }),
   ),
   DataKeyGenerated: usage(Fields({ lid: Lid, version, bytes: count, plaintext_returned: Type.Boolean() })),
+  DataKeyPairGenerated: usage(
+    Fields({ lid: Lid, version, pair_spec: OneOf(DATA_KEY_PAIR_SPECS), plaintext_returned: Type.Boolean() }),
+  ),
   RandomGenerated: usage(Fields({ bytes: count })),
   MessageSigned: usage(Fields({ lid: Lid, version, algorithm: Text(1, 64) })),
   SignatureVerified: usage(Fields({ lid: Lid, version, algorithm: Text(1, 64), valid: Type.Boolean() })),

@@ -1,9 +1,9 @@
 import Type from 'typebox'
 import { contract, Empty, Reply } from '../contract.ts'
-import { KEY_SPECS, Key, KeySpec, KeyState, KeyUsage, SigningAlgorithm } from '../keys.ts'
+import { KEY_SPECS, Key, KeySpec, KeyState, SigningAlgorithm } from '../keys.ts'
 import { LIMITS } from '../limits.ts'
-import { AttributeSet, BackendId, Bytes, Fields, KeyId, Lid, Page, Revision, Tag, Tags, Text } from '../primitives.ts'
-import { NamespaceName } from '../routing.ts'
+import { BackendId, Bytes, Fields, KeyId, Lid, Page, Revision, Tag } from '../primitives.ts'
+import { newKey, newKeyCodes } from './newKey.ts'
 
 const one = { key_id: KeyId }
 const TagFilter = Type.Array(Tag, {
@@ -17,27 +17,9 @@ export const CreateKey = contract({
   effect: 'change',
   idempotent: true,
   routes: [{ method: 'POST', path: '/keys', status: 201 }],
-  request: Fields({
-    key_spec: KeySpec,
-    key_usage: Type.Optional(KeyUsage),
-    description: Type.Optional(Text(0, LIMITS.descriptionBytesMax)),
-    tags: Type.Optional(Tags),
-    attributes: Type.Optional(AttributeSet),
-    namespace: Type.Optional(NamespaceName),
-    parent_key_id: Type.Optional(KeyId),
-    backend_id: Type.Optional(BackendId),
-  }),
+  request: Fields({ ...newKey, backend_id: Type.Optional(BackendId) }),
   reply: Reply({ key: Key, warnings: Type.Optional(Type.Array(Type.String())) }),
-  codes: [
-    'KEY_NOT_FOUND',
-    'NOT_FOUND',
-    'PARENT_NOT_USABLE',
-    'IMMUTABLE_TAG',
-    'UNSUPPORTED_BY_HSM',
-    'HSM_UNAVAILABLE',
-    'IDEMPOTENCY_CONFLICT',
-    'REVISION_CONFLICT',
-  ],
+  codes: newKeyCodes,
   example: { request: { key_spec: 'AES_256', description: 'orders database' } },
 })
 

@@ -2,6 +2,8 @@ import type { KeyVersionRecord } from '../../projections/keys.ts'
 import type { View } from '../../projections/view.ts'
 import type { Lid, MaterialRef } from '../core/instruction.ts'
 import type { Hsm, HsmObject, Telemetry } from '../core/ports.ts'
+import { toWrappingKey } from '../operations/imports.ts'
+import { toMaterial } from '../operations/use.ts'
 
 /** What the token and the ledger say of each other. */
 export interface MaterialReport {
@@ -19,18 +21,14 @@ const listVersions = (view: View, backend: string, state: KeyVersionRecord['stat
   [...view.keys.byLid.values()].flatMap((record) =>
     record.versions
       .filter((version) => version.backend === backend && version.state === state)
-      .map((version) => ({
-        lid: record.lid,
-        version: version.version,
-        spec: record.spec,
-        sealedHandle: version.sealedHandle,
-        ...(version.publicKey === undefined ? {} : { publicKey: version.publicKey }),
-      })),
+      .map((version) => toMaterial(record, version)),
   )
 
-/** Every living version whose material is on this backend. */
-export const listMaterial = (view: View, backend: string): readonly MaterialRef[] =>
-  listVersions(view, backend, 'enabled')
+/** Every living version whose material is on this backend, and the wrapping keys of imports. */
+export const listMaterial = (view: View, backend: string): readonly MaterialRef[] => [
+  ...listVersions(view, backend, 'enabled'),
+  ...[...view.imports.byLid.values()].filter((record) => record.backend === backend).map(toWrappingKey),
+]
 
 /**
  * For the writer, once its epoch is open. Compares one backend's token with the ledger (invariant 12) and says loudly what does not fit. Nothing is destroyed.
@@ -45,7 +43,9 @@ export const reportMaterial = async (
   const material = listMaterial(view, backend)
   // What is being destroyed may be there still or gone already: neither is amiss. What was destroyed and is back is.
   const going = listVersions(view, backend, 'destroying')
-  const named = new Set([...material, ...going].map(({ lid, version }) => toVersionName(lid, version)))
+  const named = new Map(
+    [...material, ...going].map(({ lid, version, imported }) => [toVersionName(lid, version), imported === true]),
+  )
   const inventory = await hsm.inventory(backend, signal)
   const found = inventory.ok ? await hsm.findIds(backend, material, signal) : inventory
   if (!inventory.ok || !found.ok) {
@@ -56,9 +56,9 @@ export const reportMaterial = async (
   const idOf = new Map(material.map(({ lid, version }, at) => [toVersionName(lid, version), found.value[at]]))
   // An object of the running epoch may be on its way into the ledger at this moment.
   const isSettled = ({ epoch }: HsmObject) => epoch === undefined || epoch < view.at.epoch
-  const isNamed = ({ lid, version, ckaIdHex, complete }: HsmObject) => {
+  const isNamed = ({ lid, version, ckaIdHex, complete, imported }: HsmObject) => {
     const name = `${lid}/${version}`
-    return complete && named.has(name) && (idOf.get(name) ?? ckaIdHex) === ckaIdHex
+    return complete && named.get(name) === imported && (idOf.get(name) ?? ckaIdHex) === ckaIdHex
   }
   const orphans = inventory.value.filter((object) => isSettled(object) && !isNamed(object))
   // Destroyed while the token was looked through is not missing.

@@ -3,6 +3,7 @@ import { encodeMsgpack } from './encodeMsgpack.ts'
 import type { Sensitive } from './sensitive.ts'
 
 const CONTEXT_DOMAIN = Buffer.from('chatelaine/context/v1\0', 'latin1')
+const IMPORT_TOKEN_DOMAIN = Buffer.from('chatelaine/import-token/v1\0', 'latin1')
 const IDEMPOTENCY_DOMAIN = Buffer.from('chatelaine/idempotency/v1\0', 'latin1')
 
 const sortKeys = (value: unknown): unknown => {
@@ -27,6 +28,8 @@ export interface KeyedHashes {
   hashContext(encoded: Uint8Array): Uint8Array | undefined
   /** Hash of any value for the idempotency table. */
   hashIdempotency(value: unknown): Uint8Array
+  /** Hash of an import token, which stands in for it. */
+  hashImportToken(token: Uint8Array): Uint8Array
 }
 
 /** Unkeyed, a hash of a guessable context would be a dictionary oracle for whoever reads the ledger. */
@@ -34,6 +37,7 @@ export const createKeyedHashes = (key: Sensitive): KeyedHashes => {
   const hash = (domain: Uint8Array, bytes: Uint8Array) => blake3(Buffer.concat([domain, bytes]), { key: key.expose() })
   return {
     hashContext: (encoded) => (encoded.length === 0 ? undefined : hash(CONTEXT_DOMAIN, encoded)),
+    hashImportToken: (token) => hash(IMPORT_TOKEN_DOMAIN, token),
     hashIdempotency: (value) => hash(IDEMPOTENCY_DOMAIN, encodeSorted(value)),
   }
 }

@@ -2,11 +2,12 @@ import pkcs11, { type Handle } from 'pkcs11js'
 import { LIMITS } from '../../schemas/limits.ts'
 import type { Instruction, Outputs } from '../core/instruction.ts'
 import { must } from '../core/result.ts'
+import { mayWrap, WRAPPING_SCHEMES } from '../core/wrapping.ts'
 import { withKey } from './hostCrypto.ts'
 import type { HostReply, OpenHost } from './hostRequest.ts'
 import { isCkr, refuse } from './pkcs11Failure.ts'
 import { destroyQuietly } from './tokenObjects.ts'
-import { mayWrap, parseWrappingKey, toCarrierTemplate, toOaep, WRAPPING_SCHEMES } from './wrapping.ts'
+import { parseWrappingKey, toCarrierTemplate, toOaep } from './wrapping.ts'
 
 type Of<K extends Instruction['kind']> = Extract<Instruction, { readonly kind: K }>
 

@@ -1,6 +1,7 @@
 import pkcs11 from 'pkcs11js'
 import type { KeySpecName } from '../../schemas/keys.ts'
 import { SPECS } from '../core/lifecycle.ts'
+import { isSecretSpec } from '../core/wrapping.ts'
 import { CKK_EC_EDWARDS } from './publicKey.ts'
 import type { Template } from './tokenObjects.ts'
 
@@ -10,9 +11,6 @@ export interface NewObject {
   readonly ckaId: Buffer
   readonly exportable: boolean
 }
-
-/** Whether a spec is a secret key; all others are pairs. */
-export const isSecretSpec = (spec: KeySpecName): boolean => SPECS[spec].usage !== 'SIGN_VERIFY'
 
 /** A token object that keeps its value to itself; label and id stand from its first moment. */
 export const toPrivateTemplate = (made: NewObject): Template => [

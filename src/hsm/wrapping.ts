@@ -3,9 +3,9 @@ import pkcs11, { type Handle, type Mechanism } from 'pkcs11js'
 import type { KeySpecName, WrappingAlgorithmName } from '../../schemas/keys.ts'
 import { LIMITS } from '../../schemas/limits.ts'
 import type { WrappingSupport } from '../core/ports.ts'
+import { isSecretSpec, type OaepHash, type WrappingScheme } from '../core/wrapping.ts'
 import type { MechanismOffer } from './mechanisms.ts'
 import { readCkr } from './pkcs11Failure.ts'
-import { isSecretSpec } from './templates.ts'
 import type { Token } from './token.ts'
 import { destroyQuietly, type Template } from './tokenObjects.ts'
 
@@ -13,21 +13,6 @@ import { destroyQuietly, type Template } from './tokenObjects.ts'
 const CKM_AES_KEY_WRAP_KWP = 0x210b
 const CKM_EC_EDWARDS_KEY_PAIR_GEN = 0x1055
 const CKZ_DATA_SPECIFIED = 1
-
-type OaepHash = 'sha1' | 'sha256'
-
-/** What an algorithm is made of. `direct`: RSA-OAEP around the material; `carried`: around the AES key that wraps it. */
-export interface WrappingScheme {
-  readonly hash: OaepHash
-  readonly carrier: 'direct' | 'carried'
-}
-
-export const WRAPPING_SCHEMES: Readonly<Record<WrappingAlgorithmName, WrappingScheme>> = {
-  RSA_AES_KEY_WRAP_SHA256: { hash: 'sha256', carrier: 'carried' },
-  RSA_AES_KEY_WRAP_SHA1: { hash: 'sha1', carrier: 'carried' },
-  RSA_OAEP_SHA256: { hash: 'sha256', carrier: 'direct' },
-  RSA_OAEP_SHA1: { hash: 'sha1', carrier: 'direct' },
-}
 
 /** What the token was seen to do, with the mechanism by which it does AES-KWP. */
 export interface HostWrapping extends WrappingSupport {
@@ -43,12 +28,6 @@ export const toOaep = (hash: OaepHash): Mechanism => {
   }
   return { mechanism: pkcs11.CKM_RSA_PKCS_OAEP, parameter }
 }
-
-/** Whether the material of this spec goes through this algorithm: a private key is too long for RSA-OAEP alone. */
-export const mayWrap = (support: WrappingSupport, spec: KeySpecName, algorithm: WrappingAlgorithmName): boolean =>
-  support.algorithms.includes(algorithm) &&
-  support.specs.includes(spec) &&
-  (isSecretSpec(spec) || WRAPPING_SCHEMES[algorithm].carrier === 'carried')
 
 /** A session key that wraps and can itself be wrapped: 256-bit AES, sensitive. */
 export const toCarrierTemplate = (): Template => [

@@ -44,6 +44,7 @@ export const toKeyBody = (view: View, record: KeyRecord, facts: Facts): KeyBody 
     ...(record.namespace === undefined ? {} : { namespace: record.namespace }),
     backend_id: toCurrentVersion(record).backend,
     exportable: record.exportable,
+    ...(record.firstExportedAtMs === undefined ? {} : { first_exported_at: toTimestamp(record.firstExportedAtMs) }),
     current_key_version: record.currentVersion,
     min_decryption_version: record.minDecryptionVersion,
     key_versions: record.versions.map((version) => toVersionBody(view, record, version, facts)),

@@ -8,7 +8,7 @@ import type { KeySpecName } from '../../schemas/keys.ts'
 import type { BatchableName, Body, OperationName, Request } from '../../schemas/registry.ts'
 import type { Instruction, Lid, OutputOf } from '../core/instruction.ts'
 import type { UseKind } from '../core/lifecycle.ts'
-import type { BackendStatus } from '../core/ports.ts'
+import type { BackendStatus, WrappingSupport } from '../core/ports.ts'
 import type { Failure, Result } from '../core/result.ts'
 
 /**
@@ -47,10 +47,15 @@ export interface Facts {
   /** How a backend is; nothing if none of this id is open. */
   readonly findBackendState: (backend: string) => BackendStatus['state'] | undefined
   readonly supports: (backend: string, spec: KeySpecName) => boolean
+  /** None while the backend has never answered. */
+  readonly wrapping: (backend: string) => WrappingSupport | undefined
   /** Messages that one version may encrypt. */
   readonly messagesPerVersionMax: number
   readonly isMissing: (lid: Lid, version: number) => boolean
   readonly hashContext: (encoded: Uint8Array) => Uint8Array | undefined
+  readonly hashImportToken: (token: Uint8Array) => Uint8Array
+  /** Who asks; nobody where the service acts of its own accord. */
+  readonly principal?: { readonly id: string; readonly type: string }
   /** The claim on an idempotency slot that a state event must carry. */
   readonly idempotency?: { readonly slot: Uint8Array; readonly body: Uint8Array }
 }

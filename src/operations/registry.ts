@@ -6,11 +6,14 @@ import { decrypt } from './decrypt.ts'
 import { describeKey } from './describeKey.ts'
 import { encrypt } from './encrypt.ts'
 import { explainRouting } from './explainRouting.ts'
+import { getKeyMaterial, makeKeyExportable, revokeKeyExportability } from './exports.ts'
 import { generateDataKey, generateDataKeyWithoutPlaintext } from './generateDataKey.ts'
+import { generateDataKeyPair, generateDataKeyPairWithoutPlaintext } from './generateDataKeyPair.ts'
 import { generateRandom } from './generateRandom.ts'
 import { getLedgerHead } from './getLedgerHead.ts'
 import { getPublicKey } from './getPublicKey.ts'
 import { createHsmConnection, deleteHsmConnection, getHsmConnection, getHsmConnectionStatus } from './hsmConnections.ts'
+import { getParametersForImport, importKey } from './imports.ts'
 import { listAliases } from './listAliases.ts'
 import { listHsmConnections } from './listHsmConnections.ts'
 import { listKeys } from './listKeys.ts'
@@ -54,6 +57,13 @@ export const OPERATIONS: { readonly [N in OperationName]: Operation<N> } = {
   Encrypt: encrypt,
   GenerateDataKey: generateDataKey,
   GenerateDataKeyWithoutPlaintext: generateDataKeyWithoutPlaintext,
+  GenerateDataKeyPair: generateDataKeyPair,
+  GenerateDataKeyPairWithoutPlaintext: generateDataKeyPairWithoutPlaintext,
+  GetParametersForImport: getParametersForImport,
+  ImportKey: importKey,
+  GetKeyMaterial: getKeyMaterial,
+  MakeKeyExportable: makeKeyExportable,
+  RevokeKeyExportability: revokeKeyExportability,
   GenerateRandom: generateRandom,
   GetKeyAncestors: getKeyAncestors,
   GetKeyDependents: getKeyDependents,

@@ -41,6 +41,7 @@ export const toMaterial = (record: KeyRecord, version: KeyVersionRecord): Materi
   spec: record.spec,
   sealedHandle: version.sealedHandle,
   ...(version.publicKey === undefined ? {} : { publicKey: version.publicKey }),
+  ...(version.imported ? { imported: true } : {}),
 })
 
 /** Whether the effective state of a key allows a use; KEY_NOT_USABLE names the state. */

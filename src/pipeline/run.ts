@@ -84,9 +84,12 @@ export const toFacts = (
   isConfigured: (backend) => settings.backends.includes(backend),
   findBackendState: (backend) => ports.hsm.status().find((status) => status.backend === backend)?.state,
   supports: (backend, spec) => ports.hsm.supports(backend, spec),
+  wrapping: (backend) => ports.hsm.wrapping(backend),
   messagesPerVersionMax: settings.messagesPerVersionMax,
   isMissing: settings.isMissing,
   hashContext: (encoded) => ports.hashes.hashContext(encoded),
+  hashImportToken: (token) => ports.hashes.hashImportToken(token),
+  ...(principal === undefined ? {} : { principal: { id: principal.id, type: principal.type } }),
   ...(slot === undefined ? {} : { idempotency: { slot: slot.slot, body: slot.body } }),
 })
 
@@ -234,12 +237,14 @@ export const perform = async (attempt: Recording, permitted: Permitted, plan: Pl
   }
 }
 
+const MAKES_OBJECT: ReadonlySet<Instruction['kind']> = new Set(['generateKey', 'generateWrappingKey', 'importKey'])
+
 /**
  * Zeroes an output that nobody will get. A new key's sealed handle and public key are no secrets and stay: its record
  * holds them, and may yet turn out to stand in the ledger.
  */
 const discard = (instruction: Instruction | undefined, output: OutputOf<Instruction> | undefined) => {
   owning(output ?? {})[Symbol.dispose]()
-  if (instruction?.kind === 'generateKey') return
+  if (instruction !== undefined && MAKES_OBJECT.has(instruction.kind)) return
   for (const member of Object.values(output ?? {})) if (member instanceof Uint8Array) member.fill(0)
 }

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { cp, mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -16,6 +17,7 @@ import { toExampleLine } from '../../src/cli/example.ts'
 import { type Client, createClient } from '../../src/client/client.ts'
 import { createHttpClientTransport } from '../../src/client/httpTransport.ts'
 import { addToken } from '../fixtures/devTokens.ts'
+import { wrapFor } from '../fixtures/softwareWrapping.ts'
 
 let dir: string
 let work: string
@@ -30,7 +32,8 @@ const run = (line: string, variables: Readonly<Record<string, string>> = {}) =>
 /** A client of the same service, which prepares in milliseconds what a process of the CLI would take seconds for. */
 let client: Client
 
-const createKey = async (key_spec: KeySpecName): Promise<string> => (await client.createKey({ key_spec })).key.key_id
+const createKey = async (key_spec: KeySpecName, exportable = false): Promise<string> =>
+  (await client.createKey({ key_spec, exportable })).key.key_id
 
 beforeAll(async () => {
   dir = await mkdtemp(join(tmpdir(), 'kms-cli-'))
@@ -56,11 +59,21 @@ afterAll(async () => {
 /** What a verb's example needs before it can be pasted: a fitting key, and the files that other examples make. */
 const SIGNING: readonly OperationName[] = ['Sign', 'Verify', 'GetPublicKey']
 const AUTHENTICATING: readonly OperationName[] = ['GenerateMac', 'VerifyMac']
+const EXPORTING: readonly OperationName[] = ['GetKeyMaterial', 'MakeKeyExportable', 'RevokeKeyExportability']
+
+/** What the owner of a key does: wraps it as the parameters say. */
+const wrapKey = async () => {
+  const under = await readFile(join(work, 'wrapping-public-key.bin'))
+  await writeFile(join(work, 'wrapped-key-material.bin'), wrapFor(under, 'RSA_AES_KEY_WRAP_SHA1', randomBytes(32)))
+}
+
 /** What is done to the key of an example before. */
 const BEFORE: { readonly [N in OperationName]?: (key_id: string) => Promise<unknown> } = {
   EnableKey: (key_id) => client.disableKey({ key_id }),
   CancelKeyDeletion: (key_id) => client.scheduleKeyDeletion({ key_id, grace_period_days: 7 }),
   DestroyKeyVersion: (key_id) => client.rotateKey({ key_id }),
+  MakeKeyExportable: (key_id) => client.revokeKeyExportability({ key_id }),
+  ImportKey: wrapKey,
 }
 
 const OF_JOBS: readonly OperationName[] = ['AcknowledgeRotationJob', 'CompleteRotationJob', 'FailRotationJob']
@@ -76,6 +89,8 @@ const openJob = async (key_id: string): Promise<string> => {
 const AFTER: Partial<Record<OperationName, OperationName>> = {
   Decrypt: 'Encrypt',
   DescribeNamespace: 'RegisterNamespace',
+  GetKeyMaterial: 'GetParametersForImport',
+  ImportKey: 'GetParametersForImport',
   ReEncrypt: 'Encrypt',
   Verify: 'Sign',
   VerifyMac: 'GenerateMac',
@@ -92,7 +107,7 @@ const ALIAS_LEFT: readonly OperationName[] = ['CreateAlias', 'UpdateAlias']
 
 /** The line that `--help` prints, which a unit test compares, about a key of its own. */
 const runExample = async (operation: OperationName, { key, more = '' }: { key?: string; more?: string } = {}) => {
-  const KEY = key ?? (await createKey(specOf(operation)))
+  const KEY = key ?? (await createKey(specOf(operation), EXPORTING.includes(operation)))
   await BEFORE[operation]?.(KEY)
   const JOB = OF_JOBS.includes(operation) ? await openJob(KEY) : ''
   const line = `${toExampleLine(toContract(operation))}${more}`
@@ -102,7 +117,7 @@ const runExample = async (operation: OperationName, { key, more = '' }: { key?: 
 /** The example, after the one that leaves what it needs. */
 const runAfter = async (operation: OperationName, more = '') => {
   const after = AFTER[operation]
-  const key = await createKey(specOf(operation))
+  const key = await createKey(specOf(operation), EXPORTING.includes(operation))
   if (after !== undefined) await runExample(after, { key })
   return runExample(operation, { key, more })
 }

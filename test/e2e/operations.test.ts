@@ -1,4 +1,4 @@
-import { createPublicKey } from 'node:crypto'
+import { createPublicKey, randomBytes } from 'node:crypto'
 import { Compile } from 'typebox/compile'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { KEY_SPECS, type KeySpecName } from '../../schemas/keys.ts'
@@ -7,6 +7,7 @@ import { toMethodName } from '../../src/client/client.ts'
 import { KmsError } from '../../src/client/kmsError.ts'
 import { addToken, toDevPlace } from '../fixtures/devTokens.ts'
 import { verifyMessage } from '../fixtures/softwareSigning.ts'
+import { callersKey, wrapFor } from '../fixtures/softwareWrapping.ts'
 import { type Stack, startStack } from '../fixtures/stack.ts'
 import { type Clients, openClients } from '../fixtures/stackClients.ts'
 
@@ -85,6 +86,14 @@ const VOLATILE = new Set([
   'expires_at',
   'ciphertext_blob',
   'encrypted_data_key',
+  'public_key',
+  'encrypted_private_key',
+  'plaintext_private_key',
+  'import_token',
+  'wrapping_public_key',
+  'wrapped_key_material',
+  'valid_to',
+  'first_exported_at',
   'plaintext_data_key',
   'random_bytes',
   'created_at',
@@ -124,7 +133,7 @@ interface Given {
   readonly job: string
 }
 
-type Requests = { readonly [N in OperationName]: (given: Given) => Request<N> }
+type Requests = { readonly [N in OperationName]: (given: Given) => Request<N> | Promise<Request<N>> }
 
 /** An alias of the subject's own, which needs percent-encoding in a path. */
 const nameOf = (subject: string) => `alias/of/${subject}`
@@ -152,6 +161,7 @@ const PREPARE: { readonly [N in OperationName]?: (key_id: string) => Promise<unk
     await addToken(stack.dataDir, nameOfToken(key_id))
     await clients.nats.createHsmConnection(connectionOf(key_id))
   },
+  MakeKeyExportable: (key_id) => clients.nats.revokeKeyExportability({ key_id }),
   EnableKey: (key_id) => clients.nats.disableKey({ key_id }),
   DestroyKeyVersion: (key_id) => clients.nats.rotateKey({ key_id }),
   GetKeyRotationHistory: (key_id) => clients.nats.rotateKey({ key_id }),
@@ -224,6 +234,22 @@ const REQUESTS: Requests = {
   }),
   GenerateDataKey: () => ({ key_id: id('aes'), number_of_bytes: 48 }),
   GenerateDataKeyWithoutPlaintext: () => ({ key_id: id('aes'), key_spec: 'AES_128' }),
+  GenerateDataKeyPair: () => ({ key_id: id('aes'), key_pair_spec: 'ED25519', encryption_context: CONTEXT }),
+  GenerateDataKeyPairWithoutPlaintext: () => ({ key_id: id('aes'), key_pair_spec: 'ECC_NIST_P384' }),
+  GetParametersForImport: () => ({ key_spec: 'RSA_2048', wrapping_algorithm: 'RSA_AES_KEY_WRAP_SHA1' }),
+  ImportKey: async () => {
+    const parameters = await clients.nats.getParametersForImport({ key_spec: 'AES_256' })
+    const { import_token, wrapping_public_key, wrapping_algorithm } = parameters
+    return {
+      key_spec: 'AES_256',
+      import_token: Buffer.from(import_token),
+      wrapped_key_material: wrapFor(wrapping_public_key, wrapping_algorithm, randomBytes(32)),
+      attributes: { region: 'eu' },
+    }
+  },
+  GetKeyMaterial: ({ subject }) => ({ key_id: subject, wrapping_public_key: Buffer.from(callersKey().spki) }),
+  MakeKeyExportable: ({ subject }) => ({ key_id: subject }),
+  RevokeKeyExportability: ({ subject }) => ({ key_id: subject }),
   GenerateRandom: () => ({ number_of_bytes: 16 }),
   Sign: () => ({ key_id: id('ED25519'), message: Buffer.from(MESSAGE) }),
   Verify: () => ({ key_id: id('ED25519'), message: Buffer.from(MESSAGE), signature: Buffer.alloc(64) }),
@@ -257,9 +283,9 @@ describe('every operation, by both transports', () => {
       const reply: Record<string, unknown>[] = []
       for (const transport of ['nats', 'rest'] as const) {
         // A change can be made once, so each transport has a key of its own.
-        const subject = (await clients.nats.createKey({ key_spec: 'AES_256' })).key.key_id
+        const subject = (await clients.nats.createKey({ key_spec: 'AES_256', exportable: true })).key.key_id
         const job = String(await PREPARE[operation]?.(subject))
-        reply.push(await call(transport, operation, REQUESTS[operation]({ blob, subject, job })))
+        reply.push(await call(transport, operation, await REQUESTS[operation]({ blob, subject, job })))
       }
       expect(settle(reply[0])).toEqual(settle(reply[1]))
       for (const body of reply) expect([...Compile(CONTRACTS[operation].reply).Errors(body)]).toEqual([])

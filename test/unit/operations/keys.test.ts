@@ -126,6 +126,7 @@ describe('CreateKey', () => {
       identity_tags: { tenant: 'acme' },
       user_tags: { team: 'red' },
       has_parent: true,
+      exportable: false,
     })
     expect(parent?.resource.id).toBe(parent_key_id)
   })

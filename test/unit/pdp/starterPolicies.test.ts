@@ -24,6 +24,8 @@ const ABOUT_THE_SERVICE = [
   'ExplainRouting',
   'GenerateRandom',
   'GetLedgerHead',
+  'GetParametersForImport',
+  'ImportKey',
   'ListAliases',
   'ListHsmConnections',
   'ListKeys',
@@ -33,6 +35,7 @@ const ABOUT_THE_SERVICE = [
 /** About the key of the job, or about the service if there is no such job. */
 const ABOUT_A_JOB = ['AcknowledgeRotationJob', 'CompleteRotationJob', 'FailRotationJob']
 const ABOUT_A_CONNECTION = ['CreateHsmConnection', 'DeleteHsmConnection', 'GetHsmConnection', 'GetHsmConnectionStatus']
+const OF_A_NEW_KEY = ['kms:CreateKey', 'kms:ExplainRouting', 'kms:ImportKey']
 const ABOUT_AN_ALIAS = ['CreateAlias', 'DeleteAlias', 'UpdateAlias']
 
 const ABOUT_A_NAMESPACE = ['AttachNamespace', 'DescribeNamespace', 'RegisterNamespace']
@@ -80,7 +83,7 @@ const ask = (
     principal: { id: 'someone', type: 'User', attributes },
     action,
     resource: { Service, Alias, Namespace, HsmConnection, Key }[toResourceType(action)],
-    context: { transport: 'rest', ...(['kms:CreateKey', 'kms:ExplainRouting'].includes(action) ? { requested } : {}) },
+    context: { transport: 'rest', ...(OF_A_NEW_KEY.includes(action) ? { requested } : {}) },
   }
 }
 const permitted = async (attributes: Question['principal']['attributes'], tags?: Readonly<Record<string, string>>) => {
@@ -144,6 +147,8 @@ describe('the starter policies', () => {
         'kms:CreateKey',
         'kms:DescribeKey',
         'kms:ExplainRouting',
+        'kms:GetParametersForImport',
+        'kms:ImportKey',
         'kms:ListAliases',
         'kms:ListKeys',
         'kms:ListResourceTags',
@@ -157,7 +162,12 @@ describe('the starter policies', () => {
     ['whose tenant differs in case', { tenant: 'ACME' }],
     ['whose user tag says the tenant', { other: 'acme' }],
   ])('let a key user only list, and touch no key %s', async (_, tags) => {
-    expect(await permitted({ tenant: 'acme' }, tags)).toEqual(['kms:Batch', 'kms:ListAliases', 'kms:ListKeys'])
+    expect(await permitted({ tenant: 'acme' }, tags)).toEqual([
+      'kms:Batch',
+      'kms:GetParametersForImport',
+      'kms:ListAliases',
+      'kms:ListKeys',
+    ])
   })
 
   it('let nobody touch a key that does not exist but who may touch any', async () => {

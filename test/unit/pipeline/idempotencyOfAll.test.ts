@@ -11,11 +11,15 @@ const CHANGES = OPERATION_NAMES.filter((name) => toContract(name).effect === 'ch
 const REPEATABLE = CHANGES.filter((name) => toContract(name).idempotent)
 
 /** Changes that take no idempotency key, and why not. */
-const NOT_REPEATABLE: { readonly [N in OperationName]?: string } = {}
+const NOT_REPEATABLE: { readonly [N in OperationName]?: string } = {
+  GetKeyMaterial: 'its reply holds what the HSM made and no view does',
+  GetParametersForImport: 'its reply holds a secret',
+}
 
 /** Another request about the same thing, where `if_revision` makes none; nothing if there is none: the name is all. */
 const OTHERS: { readonly [N in OperationName]?: Fields | undefined } = {
   CreateKey: { description: 'another' },
+  ImportKey: { description: 'another' },
   CreateAlias: { target_key_id: 'alias/pointed' },
   UpdateAlias: { target_key_id: 'alias/pointed' },
   DeleteAlias: undefined,

@@ -209,7 +209,7 @@ describe.each([
   })
 })
 
-const DESCRIBE_ALL = Array.from({ length: 13 }, () => 'pdp kms:DescribeKey')
+const DESCRIBE_ALL = Array.from({ length: 16 }, () => 'pdp kms:DescribeKey')
 
 /** Calls between authentication and reply, for every operation. */
 const SUCCESSES: { readonly [N in OperationName]: readonly string[] } = {
@@ -268,6 +268,25 @@ const SUCCESSES: { readonly [N in OperationName]: readonly string[] } = {
     'hsm generateDataKey',
     'ledger DataKeyGenerated success',
   ],
+  GenerateDataKeyPair: [
+    'pdp kms:GenerateDataKeyPair',
+    'hsm generateDataKeyPair',
+    'ledger DataKeyPairGenerated success',
+  ],
+  GenerateDataKeyPairWithoutPlaintext: [
+    'pdp kms:GenerateDataKeyPairWithoutPlaintext',
+    'hsm generateDataKeyPair',
+    'ledger DataKeyPairGenerated success',
+  ],
+  GetParametersForImport: [
+    'pdp kms:GetParametersForImport',
+    'hsm generateWrappingKey',
+    'ledger ImportParametersIssued success',
+  ],
+  ImportKey: ['pdp kms:ImportKey', 'pdp kms:CreateChildKey', 'hsm importKey', 'ledger KeyImported success'],
+  GetKeyMaterial: ['pdp kms:GetKeyMaterial', 'hsm exportKey', 'ledger KeyExported success'],
+  MakeKeyExportable: ['pdp kms:MakeKeyExportable', 'ledger KeyExportabilitySet success'],
+  RevokeKeyExportability: ['pdp kms:RevokeKeyExportability', 'ledger KeyExportabilitySet success'],
   GenerateRandom: ['pdp kms:GenerateRandom', 'hsm random', 'ledger RandomGenerated success'],
   GetKeyAncestors: ['pdp kms:GetKeyAncestors', 'pdp kms:DescribeKey', 'ledger AncestorsListed success'],
   GetKeyDependents: [
