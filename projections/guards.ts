@@ -107,6 +107,9 @@ const checkUnused = (view: View, { backend }: Guard & { kind: 'backendUnused' })
     : { code: 'KEY_HAS_DEPENDENTS', message: `connection_id: ${count} key versions have their material there` }
 }
 
+const checkImport = (view: View, { lid }: Guard & { kind: 'import' }): Failure | undefined =>
+  view.imports.byLid.get(lid)?.state === 'open' ? undefined : { code: 'INVALID_REQUEST', message: IMPORT_TOKEN_REFUSED }
+
 /** Why a guard does not hold in this view, or nothing. */
 export const checkGuard = (view: View, guard: Guard): Failure | undefined => {
   switch (guard.kind) {
@@ -142,9 +145,7 @@ export const checkGuard = (view: View, guard: Guard): Failure | undefined => {
         ? undefined
         : { code: 'INVALID_REQUEST', message: `target_key_id: a key may have ${guard.aliasesMax} aliases at most` }
     case 'import':
-      return view.imports.byLid.get(guard.lid)?.state === 'open'
-        ? undefined
-        : { code: 'INVALID_REQUEST', message: IMPORT_TOKEN_REFUSED }
+      return checkImport(view, guard)
     case 'budget':
       return countEncrypted(view.usage, guard.lid, guard.version) < guard.messagesMax
         ? undefined

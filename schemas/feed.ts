@@ -6,14 +6,16 @@ type StateEventName = { [N in EventName]: EventTypes[N]['state'] extends true ? 
 
 /**
  * Members of event data that no feed message may have: identity tags, and routing rules, which name their values; what
- * stands for key material; what is derived from an idempotency key; how an HSM is reached and whose it is, which is the
- * operators' own. A member of another name that must not be seen is added here, and the compiler then keeps it out.
+ * stands for key material; what an import token could be tried against; what is derived from an idempotency key; how an
+ * HSM is reached and whose it is, which is the operators' own. A member of another name that must not be seen is added
+ * here, and the compiler then keeps it out.
  */
 export const NEVER_IN_FEED = [
   'identity_tags',
   'routing',
   'rules',
   'material',
+  'token_hash',
   'idempotency',
   'lib_path',
   'token_label',
@@ -50,6 +52,22 @@ export const FEED = {
     'parent',
     'exportable',
   ],
+  KeyImported: [
+    'version',
+    'spec',
+    'usage',
+    'description',
+    'user_tags',
+    'canonicalization_version',
+    'parent',
+    'exportable',
+    'import',
+  ],
+  KeyExported: ['version', 'algorithm', 'wrapping_key_sha256'],
+  KeyExportabilitySet: ['exportable'],
+  ImportParametersIssued: ['spec', 'algorithm', 'expires_at'],
+  ImportParametersExpired: [],
+  ImportWrappingKeyDestroyed: ['confirmed'],
   KeyUpdated: ['description'],
   KeyEnabled: ['affected'],
   KeyDisabled: ['affected'],

@@ -58,10 +58,7 @@ export interface NewKey {
  * Checks what a new key is told: INVALID_REQUEST, NOT_FOUND, IMMUTABLE_TAG, PARENT_NOT_USABLE, UNSUPPORTED_BY_HSM. The parent, if
  * there is one, is the first key of the request.
  */
-export const prepareNewKey = (
-  input: NewKeyInput,
-  { view, facts, keys: [parent] }: Resolved,
-): Result<NewKey> => {
+export const prepareNewKey = (input: NewKeyInput, { view, facts, keys: [parent] }: Resolved): Result<NewKey> => {
   const identity = deriveIdentity(input.attributes ?? {}, facts.uniqueId)
   if (!identity.ok) return identity
   const { lid, identityTags, attributes } = identity.value

@@ -60,7 +60,8 @@ describe('examples', () => {
     const schema = toJsonSchema(CONTRACTS[name].request)
     const fields: unknown = at(schema, 'properties')
     const example = toJsonExample(toContract(name).example.request)
-    for (const [field, value] of Object.entries(example)) if (value === `<${field}>`) example[field] = 'AAAA'
+    for (const [field, value] of Object.entries(example))
+      if (value === `<${field}>`) example[field] = 'A'.repeat(Number(at(fields, field, 'minLength') || 4))
     if (at(fields, 'key_id')) example['key_id'] = `lid_${'0'.repeat(64)}`
     expect(Schema.Compile(schema).Check(example)).toBe(true)
   })

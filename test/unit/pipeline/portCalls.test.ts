@@ -1,7 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { OPERATION_NAMES, type OperationName } from '../../../schemas/registry.ts'
 import { fail } from '../../../src/core/result.ts'
-import { createRequests } from '../../fixtures/everyOperation.ts'
 import { encrypt, hello, type Row, reEncrypt, timedOut } from '../../fixtures/outcomes.ts'
 import { createPipelineStack, type PipelineStack, type Trace, toCode } from '../../fixtures/pipelineStack.ts'
 
@@ -209,6 +207,7 @@ describe.each([
   })
 })
 
+<<<<<<< HEAD
 const DESCRIBE_ALL = Array.from({ length: 16 }, () => 'pdp kms:DescribeKey')
 
 /** Calls between authentication and reply, for every operation. */
@@ -337,6 +336,9 @@ describe('port calls of a request that succeeds', () => {
     expect(seen).toEqual(SUCCESSES)
   })
 
+=======
+describe('the requests of a pipeline', () => {
+>>>>>>> 533326b (Decide what the feed shows of imports and exports; keep the contract of imports and the port calls of each operation in files of their own)
   test('are counted for telemetry by their code', async () => {
     await using stack = await createPipelineStack()
     const codes = [
