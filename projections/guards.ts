@@ -31,6 +31,8 @@ export type Guard =
   | { readonly kind: 'registrations'; readonly registrations: number }
   /** The wrapping key still takes a key in. */
   | { readonly kind: 'import'; readonly lid: Lid }
+  /** There may be one more wrapping key. */
+  | { readonly kind: 'importRoom'; readonly importsMax: number }
   /** The key has no living descendants. */
   | { readonly kind: 'childless'; readonly lid: Lid }
   /** The version is on its way out, as it was when the HSM was asked; nothing but its end can change that. */
@@ -39,7 +41,7 @@ export type Guard =
   | { readonly kind: 'connection'; readonly name: string }
   /** Nobody has had this id of an HSM connection, and there may be one more. */
   | { readonly kind: 'connectionRoom'; readonly name: string; readonly connectionsMax: number }
-  /** No version of any key has material on this backend. */
+  /** No version of any key has material on this backend, and no import its wrapping key. */
   | { readonly kind: 'backendUnused'; readonly backend: string }
   /** The key may get one more name. */
   | { readonly kind: 'aliasRoom'; readonly lid: Lid; readonly aliasesMax: number }
@@ -102,13 +104,20 @@ const checkConnectionRoom = (view: View, guard: Guard & { kind: 'connectionRoom'
 
 const checkUnused = (view: View, { backend }: Guard & { kind: 'backendUnused' }): Failure | undefined => {
   const count = view.keys.material.get(backend)
-  return count === undefined
-    ? undefined
-    : { code: 'KEY_HAS_DEPENDENTS', message: `connection_id: ${count} key versions have their material there` }
+  if (count !== undefined)
+    return { code: 'KEY_HAS_DEPENDENTS', message: `connection_id: ${count} key versions have their material there` }
+  return view.imports.byLid.some((one) => one.backend === backend)
+    ? { code: 'KEY_HAS_DEPENDENTS', message: 'connection_id: the wrapping key of an import is there' }
+    : undefined
 }
 
 const checkImport = (view: View, { lid }: Guard & { kind: 'import' }): Failure | undefined =>
   view.imports.byLid.get(lid)?.state === 'open' ? undefined : { code: 'INVALID_REQUEST', message: IMPORT_TOKEN_REFUSED }
+
+const checkImportRoom = (view: View, { importsMax }: Guard & { kind: 'importRoom' }): Failure | undefined =>
+  view.imports.byLid.size < importsMax
+    ? undefined
+    : { code: 'OVERLOADED', message: `${importsMax} imports are open: use some, or wait until they expire` }
 
 /** Why a guard does not hold in this view, or nothing. */
 export const checkGuard = (view: View, guard: Guard): Failure | undefined => {
@@ -146,6 +155,8 @@ export const checkGuard = (view: View, guard: Guard): Failure | undefined => {
         : { code: 'INVALID_REQUEST', message: `target_key_id: a key may have ${guard.aliasesMax} aliases at most` }
     case 'import':
       return checkImport(view, guard)
+    case 'importRoom':
+      return checkImportRoom(view, guard)
     case 'budget':
       return countEncrypted(view.usage, guard.lid, guard.version) < guard.messagesMax
         ? undefined

@@ -1,4 +1,4 @@
-import { type Guard, IMPORT_TOKEN_REFUSED } from '../../projections/guards.ts'
+import { checkGuard, type Guard, IMPORT_TOKEN_REFUSED } from '../../projections/guards.ts'
 import type { ImportRecord } from '../../projections/imports.ts'
 import type { View } from '../../projections/view.ts'
 import { LIMITS } from '../../schemas/limits.ts'
@@ -10,7 +10,7 @@ import { fail, ok, type Result } from '../core/result.ts'
 import { Sensitive } from '../core/sensitive.ts'
 import { toTimestamp } from './keyBody.ts'
 import { prepareNewKey, toCreated, toMaterialData, toNewKeyTargets, toUndoing } from './newKey.ts'
-import { type Facts, type Operation, planInstruction } from './operation.ts'
+import { type Facts, guardBackend, type Operation, planInstruction } from './operation.ts'
 import { findWrapping, toWrappingWarnings } from './wrapping.ts'
 
 const WRAPPING_SPEC = 'RSA_3072'
@@ -29,8 +29,9 @@ export const getParametersForImport: Operation<'GetParametersForImport'> = {
       return fail('UNSUPPORTED_BY_HSM', `the HSM backend has no mechanism for ${spec}`)
     const wrapping = findWrapping(facts, backend, { spec, algorithm: input.wrapping_algorithm })
     if (!wrapping.ok) return wrapping
-    if (view.imports.byLid.size >= LIMITS.importsOpenMax)
-      return fail('OVERLOADED', `${LIMITS.importsOpenMax} imports are open: use some, or wait until they expire`)
+    const room: Guard = { kind: 'importRoom', importsMax: LIMITS.importsOpenMax }
+    const full = checkGuard(view, room)
+    if (full !== undefined) return { ok: false, error: full }
     const identity = deriveIdentity({}, facts.uniqueId)
     if (!identity.ok) return identity
     const { lid } = identity.value
@@ -44,7 +45,7 @@ export const getParametersForImport: Operation<'GetParametersForImport'> = {
       version: 1,
     }
     return ok(
-      planInstruction(instruction, [], ({ sealedHandle, publicKey, secret }) => {
+      planInstruction(instruction, [room, ...guardBackend(view, backend)], ({ sealedHandle, publicKey, secret }) => {
         const token = new Sensitive(Buffer.concat([toLidBytes(lid), secret.expose()]))
         return {
           event: {

@@ -50,7 +50,7 @@ export const findPlace = (wanted: Wanted, attributes: Attributes, view: View): P
   const backend = verdict.backend ?? backend_id
   return backend_id === undefined || backend_id === backend
     ? { ...verdict, ...(backend === undefined ? {} : { backend }), guards }
-    : { kind: 'denied', by: verdict.by, reason: 'backend_id: the rule places such keys on another backend', guards }
+    : { kind: 'denied', by: verdict.by, reason: 'the rule places such keys on another backend', guards }
 }
 
 /** INVALID_REQUEST for a request that names both a parent and the rules that are to choose one. */

@@ -117,8 +117,11 @@ describe('ImportKey', () => {
         return { ...brought, import_token: token }
       },
     ],
-    ['of another spec', async (stack) => ({ ...(await bringKey(stack, 'AES_128')), key_spec: 'AES_256' })],
-    ['of another caller', async (stack) => bringKey(stack, 'AES_256', { token: 'bob' })],
+    [
+      'of another spec',
+      async (stack) => ({ ...(await bringKey(stack, { key_spec: 'AES_128' })), key_spec: 'AES_256' }),
+    ],
+    ['of another caller', async (stack) => bringKey(stack, {}, { token: 'bob' })],
     [
       'whose time is over',
       async (stack) => {

@@ -109,7 +109,7 @@ describe('a key that is made in a namespace', () => {
     [
       'another backend than the rule has',
       { attributes: { env: 'prod', zone: 'vault' }, backend_id: 'main' },
-      'INVALID_REQUEST namespace: a rule refuses the key: backend_id: the rule places such keys on another backend',
+      'INVALID_REQUEST namespace: a rule refuses the key: the rule places such keys on another backend',
     ],
   ])('with %s is refused and not made', async (_name, more, message) => {
     const { stack } = await createShop()
