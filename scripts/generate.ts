@@ -8,6 +8,7 @@ import { toCliPage } from '../src/cli/page.ts'
 import { toApiPage } from '../src/docs/api.ts'
 import { toConfigurationPage } from '../src/docs/configuration.ts'
 import { toErrorsPage } from '../src/docs/errors.ts'
+import { toEventTypesText } from '../src/docs/eventTypes.ts'
 import { toOperationSchemas } from '../src/docs/jsonSchema.ts'
 import { toLimitsPage } from '../src/docs/limits.ts'
 import { toOpenApiText } from '../src/docs/openapi.ts'
@@ -19,6 +20,7 @@ const GENERATED: readonly { readonly path: string; readonly produce: () => strin
   { path: 'docs/CLI.md', produce: toCliPage },
   { path: 'docs/ERRORS.md', produce: toErrorsPage },
   { path: 'docs/LIMITS.md', produce: toLimitsPage },
+  { path: 'schemas/json/events.json', produce: toEventTypesText },
   { path: 'schemas/json/openapi.json', produce: () => toOpenApiText(packageJson.version) },
   ...[...toOperationSchemas()].map(([name, text]) => ({
     path: `schemas/json/${toKebab(name)}.json`,

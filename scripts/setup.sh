@@ -63,6 +63,13 @@ install_softhsm() {
   if ! [ -f "$softhsm" ] || ! command -v softhsm2-util >/dev/null; then apt_install 'SoftHSM is' softhsm2; fi
 }
 
+# The independent verifier, examples/verify_ledger.py, needs them and the service does not: where apt cannot, it goes on without.
+install_python_packages() {
+  if /usr/bin/python3 -c 'import cryptography, msgpack' 2>/dev/null; then return 0; fi
+  if ! command -v apt-get >/dev/null || [ "$(id -u)" != 0 ]; then return 0; fi
+  apt_install 'what examples/verify_ledger.py needs is' python3 python3-cryptography python3-msgpack
+}
+
 # Prints the version of the nats-server at $1, or nothing.
 nats_version() { "$1" -v 2>/dev/null | sed -n 's/^nats-server: v\{0,1\}//p'; }
 
@@ -142,5 +149,6 @@ if ! flock -n 9; then
 fi
 install_npm_packages
 install_softhsm
+install_python_packages
 install_nats_server
 build

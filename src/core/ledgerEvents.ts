@@ -1,6 +1,6 @@
 import { LIMITS } from '../../schemas/limits.ts'
 import { encodeMsgpack } from './encodeMsgpack.ts'
-import { type EventFields, type RecordedEvent, readFields } from './recordedEvent.ts'
+import { type EventFields, type RecordedEvent, readOwnFields } from './recordedEvent.ts'
 import { ok, type Result } from './result.ts'
 
 /** The ledger's own events as the chain rules read them (docs/LEDGER.md, "Who may sign what"). */
@@ -34,7 +34,9 @@ export const isLedgerEvent = (type: string): boolean => Object.hasOwn(READERS, t
 
 /** Reads a ledger event's data; says in words what does not fit. Members it does not know are ignored. */
 export const parseLedgerEvent = (event: RecordedEvent): Result<LedgerEvent, string> => {
-  const read = isName(event.type) ? READERS[event.type](readFields(event).data) : undefined
+  const fields = readOwnFields(event)
+  if (!fields.ok) return fields
+  const read = isName(event.type) ? READERS[event.type](fields.value.data) : undefined
   return read === undefined ? { ok: false, error: `the data of ${event.type} are malformed` } : ok(read)
 }
 

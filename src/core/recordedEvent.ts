@@ -35,7 +35,18 @@ export const readFields = (event: RecordedEvent): EventFields => {
   return Object.assign(fields, { type: event.type, data: fields['data'] })
 }
 
+/**
+ * Decodes one of the ledger's own events as the chain rules want it: without floats and nil, so that a number in it is an
+ * integer as it was written.
+ */
+export const readOwnFields = (event: RecordedEvent): Result<EventFields, string> => {
+  const decoded = decodeStrictMsgpack(event.bytes, OWN_EVENT_ENCODING)
+  return decoded.ok ? ok(readFields(event)) : decoded
+}
+
 const EVENT_ENCODING = { depthMax: LIMITS.eventDepthMax, allowFloats: true, allowNil: true } as const
+
+const OWN_EVENT_ENCODING = { ...EVENT_ENCODING, allowFloats: false, allowNil: false } as const
 
 const decode = (checked: Uint8Array): unknown => {
   const decoded = decodeStrictMsgpack(checked, EVENT_ENCODING)
