@@ -137,6 +137,9 @@ export const LIMITS = {
   hsmSlowCallDeadlineMs: 60_000,
   hsmProcessesMax: 16,
   hsmConnectionsMax: 16,
+  backendQuietPollMs: 50,
+  /** How long a start waits for backends that it can do without. */
+  otherBackendsWaitMs: 2_000,
   libraryPathBytesMax: 1024,
   tokenLabelBytesMax: 32,
   hsmStopDeadlineMs: 2_000,

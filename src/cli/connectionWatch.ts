@@ -1,6 +1,7 @@
 import type { HsmConnectionRecord } from '../../projections/hsmConnections.ts'
 import type { View } from '../../projections/view.ts'
 import type { Event } from '../../schemas/events.ts'
+import { LIMITS } from '../../schemas/limits.ts'
 import type { Hsm, Telemetry } from '../core/ports.ts'
 
 export interface ConnectionWatch {
@@ -21,7 +22,8 @@ interface Options {
   readonly configured: readonly string[]
 }
 
-export const createConnectionWatch = ({ hsm, ledger, telemetry, configured }: Options): ConnectionWatch => {
+export const createConnectionWatch = (options: Options): ConnectionWatch => {
+  const { hsm, ledger, telemetry, configured } = options
   const open = async ({ name, libPath, tokenLabel, pinRef }: HsmConnectionRecord): Promise<void> => {
     if (configured.includes(name)) return
     const done = await hsm.openBackend(name, { libPath, tokenLabel, pinRef })
@@ -35,7 +37,7 @@ export const createConnectionWatch = ({ hsm, ledger, telemetry, configured }: Op
   const follow = async (): Promise<void> => {
     const { byName, deleted } = ledger.view().hsmConnections
     // Only those that were deleted: one that is being made is not in the ledger yet, and must stay.
-    const closing = [...deleted.keys()].map((name) => hsm.closeBackend(name))
+    const closing = [...deleted.keys()].map((name) => close(options, name))
     await Promise.all([...closing, ...[...byName.values()].map(open)])
   }
   return {
@@ -45,4 +47,19 @@ export const createConnectionWatch = ({ hsm, ledger, telemetry, configured }: Op
         follow().catch(() => telemetry.log('error', 'a deleted HSM connection could not be closed'))
     },
   }
+}
+
+/** Nobody looks at the token after this, and the ledger names nothing on it: what is left of ours is said now. */
+const close = async ({ hsm, telemetry, configured }: Options, backend: string): Promise<void> => {
+  if (configured.includes(backend) || !hsm.status().some((status) => status.backend === backend)) return
+  const left = await hsm.inventory(backend, AbortSignal.timeout(LIMITS.hsmStartDeadlineMs))
+  if (!left.ok)
+    telemetry.log('warn', 'the token of a deleted HSM connection could not be looked through', {
+      backend,
+      code: left.error.code,
+    })
+  else
+    for (const { label } of left.value)
+      telemetry.log('warn', 'orphan: the ledger does not name an HSM object', { backend, label })
+  await hsm.closeBackend(backend)
 }

@@ -32,7 +32,7 @@ export const runInit = async (
     await provisioning.value.close()
     return connection
   }
-  const hsm = await openHsm(config, origin.value, telemetry)
+  const hsm = await openHsm({ config, origin: origin.value, telemetry })
   try {
     const made = await initLedger(
       {

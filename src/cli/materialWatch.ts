@@ -7,8 +7,11 @@ import { type MaterialReport, reportMaterial, toVersionName } from './materialRe
 export interface MaterialWatch {
   /** Whether the last comparison found that the HSM lacks this version's material. */
   isMissing(lid: Lid, version: number): boolean
-  /** Compares the token of every open backend with the ledger; those that are away are tried again until they answer. */
-  compare(): Promise<void>
+  /**
+   * Compares the tokens of the open backends that are wanted with the ledger, side by side; one that is away is tried
+   * again until it answers.
+   */
+  compare(isWanted: (backend: string) => boolean): Promise<void>
   reports(): readonly MaterialReport[]
   stop(): void
 }
@@ -21,31 +24,31 @@ interface Options {
 
 export const createMaterialWatch = ({ hsm, ledger, telemetry }: Options): MaterialWatch => {
   const reports = new Map<string, MaterialReport>()
-  let timer: NodeJS.Timeout | undefined
+  const timers = new Map<string, NodeJS.Timeout>()
+  let isStopped = false
 
   const listOpen = () => hsm.status().map(({ backend }) => backend)
-  const compareOne = async (backend: string): Promise<boolean> => {
+  const compareOne = async (backend: string): Promise<void> => {
     const signal = AbortSignal.timeout(LIMITS.hsmStartDeadlineMs)
     const report = await reportMaterial({ hsm, ledger, telemetry }, backend, signal)
+    clearTimeout(timers.get(backend))
     if (report !== undefined) reports.set(backend, report)
-    return report !== undefined
-  }
-  const compareAll = async (wanted: readonly string[]): Promise<void> => {
-    // Side by side: one that hangs delays no other.
-    const compared = await Promise.all(wanted.map((backend) => compareOne(backend)))
-    const left = listOpen().filter((backend) => wanted.indexOf(backend) >= 0 && !compared[wanted.indexOf(backend)])
-    clearTimeout(timer)
-    if (left.length === 0) return
-    timer = setTimeout(() => void compareAll(left), LIMITS.hsmProbeIntervalMaxMs)
-    timer.unref()
+    if (report !== undefined || isStopped || !listOpen().includes(backend)) return
+    const again = setTimeout(() => void compareOne(backend), LIMITS.hsmProbeIntervalMaxMs)
+    timers.set(backend, again.unref())
   }
   return {
     isMissing: (lid, version) => {
       const name = toVersionName(lid, version)
       return [...reports.values()].some(({ missing }) => missing.has(name))
     },
-    compare: () => compareAll(listOpen()),
+    async compare(isWanted) {
+      await Promise.all(listOpen().filter(isWanted).map(compareOne))
+    },
     reports: () => [...reports.values()],
-    stop: () => clearTimeout(timer),
+    stop() {
+      isStopped = true
+      for (const timer of timers.values()) clearTimeout(timer)
+    },
   }
 }

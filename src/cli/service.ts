@@ -6,6 +6,7 @@ import type { Hsm, Telemetry } from '../core/ports.ts'
 import type { Dispatch } from '../core/request.ts'
 import { must, ok, type Result } from '../core/result.ts'
 import type { Sensitive } from '../core/sensitive.ts'
+import { waitAtMost } from '../hsm/waiting.ts'
 import { createFeed } from '../ledger/feed.ts'
 import type { LedgerService } from '../ledger/ledger.ts'
 import { type CedarPdp, createCedar } from '../pdp/cedar.ts'
@@ -47,6 +48,7 @@ interface Parts {
   readonly ledger: LedgerService
   readonly pdp: CedarPdp
   readonly material: MaterialWatch
+  readonly watch: ConnectionWatch
   readonly gateways: Gateways
   /** Ends what the boot still waits for. */
   readonly stopping: AbortController
@@ -60,12 +62,12 @@ export const startService = async (
   const telemetry = createTelemetry({ level: config.log.level })
   const connections = await openConnections(config, telemetry)
   if (!connections.ok) return connections
-  const hsm = await openHsm(config, options.pin.origin, telemetry)
+  const hsm = await openHsm({ config, origin: options.pin.origin, telemetry, awaited: config.hsm.ledger_backend })
   const feed = createFeed({
     connection: connections.value.ledger,
     onMessages: telemetry.metrics.countFeedMessages,
   })
-  let watch: ConnectionWatch | undefined
+  let connectionWatch: ConnectionWatch | undefined
   const made = await openLedger({
     config,
     ...options,
@@ -75,7 +77,7 @@ export const startService = async (
     onCommitted: (committed) => {
       telemetry.metrics.observeCommit(committed.events.length)
       feed.announce(committed)
-      watch?.note(committed.events)
+      connectionWatch?.note(committed.events)
     },
   })
   if (!made.ok) {
@@ -93,7 +95,8 @@ export const startService = async (
   })
   const material = createMaterialWatch({ hsm, ledger, telemetry })
   const configured = config.hsm.backends.map(({ id }) => id)
-  watch = createConnectionWatch({ hsm, ledger, telemetry, configured })
+  const watch = createConnectionWatch({ hsm, ledger, telemetry, configured })
+  connectionWatch = watch
   let dispatch: Dispatch = refuseWhileStarting
   const gateways = await createGateways({
     config,
@@ -116,6 +119,7 @@ export const startService = async (
     ledger,
     pdp,
     material,
+    watch,
     gateways: gateways.value,
     stopping: new AbortController(),
   }
@@ -128,10 +132,7 @@ export const startService = async (
     dispatch = booted.value.pipeline.dispatch
     policySets.start()
     booted.value.pipeline.duties.start()
-    await gateways.value.serveWhileWriter(async () => {
-      await watch?.follow()
-      await material.compare()
-    })
+    await gateways.value.serveWhileWriter(() => prepareBackends(parts))
     return ok(undefined)
   })
   return ok({
@@ -165,6 +166,16 @@ const bootPipeline = async (parts: Parts, pin: Pin): Promise<Result<Booted, Oper
     },
   )
   return ok({ pipeline, contextKey })
+}
+
+/** Before requests are taken as the writer: looks through the ledger's own token, and gives the others a moment. */
+const prepareBackends = async ({ config, material, watch, telemetry }: Parts): Promise<void> => {
+  const isOwn = (backend: string): boolean => backend === config.hsm.ledger_backend
+  const others = watch
+    .follow()
+    .then(() => material.compare((backend) => !isOwn(backend)))
+    .catch(() => telemetry.log('error', 'the HSM backends could not be made those of the ledger'))
+  await Promise.all([material.compare(isOwn), waitAtMost(others, LIMITS.otherBackendsWaitMs)])
 }
 
 /** Waits for the ledger's own backend: without the context key nothing may be recorded. Rejects when the service stops. */

@@ -60,7 +60,7 @@ const sweepProfile = async (
 ): Promise<Result<void, OperatorFault>> => {
   const connections = await openConnections(config, telemetry)
   if (!connections.ok) return connections
-  const hsm = await openHsm(config, pin.origin, telemetry)
+  const hsm = await openHsm({ config, origin: pin.origin, telemetry })
   const opened = await openLedger({ config, pin, connections: connections.value, hsm, telemetry })
   try {
     if (!opened.ok) return opened

@@ -171,6 +171,15 @@ export type Instruction =
   /** Ends a backend that was opened at run time; its material stays on the token. */
   | { readonly kind: 'closeBackend'; readonly backend: string }
 
+/** The instructions that leave an object on a token, which a record then names. */
+export type MakingInstruction = Extract<
+  Instruction,
+  { readonly kind: 'generateKey' | 'generateWrappingKey' | 'importKey' }
+>
+
+export const makesObject = (request: { readonly kind: string }): request is MakingInstruction =>
+  request.kind === 'generateKey' || request.kind === 'generateWrappingKey' || request.kind === 'importKey'
+
 /** What each instruction gives. `Sensitive` members are owned by whoever receives them. */
 export interface Outputs {
   readonly generateKey: { readonly sealedHandle: Uint8Array; readonly publicKey?: Uint8Array }

@@ -1,6 +1,7 @@
 import { setMaxListeners } from 'node:events'
 import type { KeySpecName } from '../../schemas/keys.ts'
 import { LIMITS } from '../../schemas/limits.ts'
+import { makesObject } from '../core/instruction.ts'
 import type { BackendStatus, Telemetry, WrappingSupport } from '../core/ports.ts'
 import { createFleet, type Deadlines, isSlow } from './fleet.ts'
 import { createGate } from './gate.ts'
@@ -36,6 +37,9 @@ export const createBackend = (
   const fleet = createFleet(options)
   const slowGate = createGate(LIMITS.hsmSlowCallsMax * options.workers.length)
   let queued = 0
+  const release = (): void => {
+    queued -= 1
+  }
 
   const begin = (request: HostRequest, isWanted: () => boolean): Promise<HostReply> =>
     isSlow(request)
@@ -50,7 +54,11 @@ export const createBackend = (
     const { backend, lid, version } = request
     const spec = request.kind === 'generateWrappingKey' ? 'RSA_3072' : request.spec
     const key = { lid, version, spec, sealedHandle: reply.value.sealedHandle }
-    fleet.run({ kind: 'destroyKey', backend, key }, () => true).catch(() => undefined)
+    queued += 1
+    fleet
+      .run({ kind: 'destroyKey', backend, key }, () => true)
+      .catch(() => undefined)
+      .finally(release)
   }
 
   return {
@@ -62,9 +70,7 @@ export const createBackend = (
       queued += 1
       return untilAborted(signal, (isWanted) => begin(request, isWanted), {
         late: (reply) => undo(request, reply),
-        settled: () => {
-          queued -= 1
-        },
+        settled: release,
       })
     },
     broadcast: fleet.broadcast,
@@ -74,11 +80,6 @@ export const createBackend = (
     stop: fleet.stop,
   }
 }
-
-type Making = Extract<HostRequest, { readonly kind: 'generateKey' | 'generateWrappingKey' | 'importKey' }>
-
-const makesObject = (request: HostRequest): request is Making =>
-  request.kind === 'generateKey' || request.kind === 'generateWrappingKey' || request.kind === 'importKey'
 
 const toAborted = (signal: AbortSignal): HostReply =>
   signal.reason instanceof Error && signal.reason.name === 'TimeoutError'

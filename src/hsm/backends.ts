@@ -1,11 +1,13 @@
 import { realpathSync } from 'node:fs'
 import { join } from 'node:path'
+import { LIMITS } from '../../schemas/limits.ts'
 import type { TokenPlace } from '../core/instruction.ts'
 import { fail, must, ok, type Result } from '../core/result.ts'
 import type { Backend } from './backend.ts'
 import { checkPinSource } from './pin.ts'
 import { createPinMemory, type PinMemory } from './pinMemory.ts'
 import { createClaims, type Shared } from './tokenClaims.ts'
+import { waitAtMost } from './waiting.ts'
 
 export interface HsmBackendConfig {
   readonly id: string
@@ -33,6 +35,8 @@ export interface Backends {
 }
 
 interface Options {
+  /** See `HsmOptions.awaited`. */
+  readonly awaited: string | undefined
   readonly configured: readonly HsmBackendConfig[]
   readonly runtime: RuntimeRules | undefined
   createBackend(config: HsmBackendConfig, shared: Shared): Backend
@@ -45,9 +49,10 @@ interface Opened {
   readonly runtime?: { readonly place: TokenPlace; readonly started: Promise<void> }
 }
 
-/** Opens what is configured; answers when each was tried once. Throws for a configuration that can never work. */
-export const openBackends = async ({ configured, runtime, createBackend }: Options): Promise<Backends> => {
+/** Opens what is configured, side by side. Throws for a configuration that can never work. */
+export const openBackends = async ({ configured, runtime, createBackend, awaited }: Options): Promise<Backends> => {
   const opened = new Map<string, Opened>()
+  let isStopped = false
   const claims = createClaims()
   const pins = new Map<string, PinMemory>()
 
@@ -82,12 +87,16 @@ export const openBackends = async ({ configured, runtime, createBackend }: Optio
     must(!opened.has(config.id), 'two backends of the configuration have one id')
     opened.set(config.id, { config, backend: create(config) })
   }
-  await Promise.all([...opened.values()].map(({ backend }) => backend.start()))
+  const started = new Map([...opened].map(([id, { backend }]) => [id, backend.start()]))
+  const all = Promise.all(started.values())
+  if (awaited === undefined) await all
+  else await Promise.all([started.get(awaited), waitAtMost(all, LIMITS.otherBackendsWaitMs)])
 
   return {
     get: (id) => opened.get(id)?.backend,
     list: () => [...opened.values()].map(({ backend }) => backend),
     async open(id, place) {
+      if (isStopped) return fail('HSM_UNAVAILABLE', 'the HSM backends are being closed')
       const known = opened.get(id)
       if (known === undefined) return add(id, place)
       if (known.runtime === undefined || !isSamePlace(known.runtime.place, place))
@@ -102,6 +111,7 @@ export const openBackends = async ({ configured, runtime, createBackend }: Optio
       return true
     },
     async stop() {
+      isStopped = true
       await Promise.all([...opened.values()].map(({ backend }) => backend.stop()))
     },
   }

@@ -16,6 +16,8 @@ export interface HsmOptions {
   /** The ledger's name; labels and sealed handles are bound to it. */
   readonly origin: string
   readonly backends: readonly HsmBackendConfig[]
+  /** The one backend whose first try is waited for, however long; the others get a moment. All of them if absent. */
+  readonly awaited?: string
   /** What may be opened at run time; nothing if absent. */
   readonly runtime?: RuntimeRules
   /** `process`: children hold library and PIN. `inline`: this process does. */
@@ -27,7 +29,7 @@ export interface HsmOptions {
 }
 
 /**
- * The HSM port over PKCS#11. Answers when every backend was tried once; one that is away answers HSM_UNAVAILABLE until
+ * The HSM port over PKCS#11. Answers when its backends were tried once; one that is away answers HSM_UNAVAILABLE until
  * it is back, which needs no restart. Throws only for a configuration that can never work.
  */
 export const createHsm = async (options: HsmOptions): Promise<Hsm> => {
@@ -148,6 +150,7 @@ const createBackends = (options: HsmOptions): Promise<Backends> => {
   }
   return openBackends({
     configured: options.backends,
+    awaited: options.awaited,
     runtime: options.runtime,
     createBackend: ({ id, libPath, tokenLabel, pinFile }, shared) => {
       const config: HostConfig = { origin, backend: id, libPath, tokenLabel, pinFile }

@@ -35,7 +35,8 @@ const SLOW: ReadonlySet<HostRequest['kind']> = new Set([
   'createGenesis',
   'createHandleKey',
 ])
-const NEEDS_HANDLE_KEY: ReadonlySet<HostRequest['kind']> = new Set([
+/** Requests that only succeed where the handle key is. */
+const SHOWS_HANDLE_KEY: ReadonlySet<HostRequest['kind']> = new Set([
   'encrypt',
   'decrypt',
   'generateKey',
@@ -43,6 +44,8 @@ const NEEDS_HANDLE_KEY: ReadonlySet<HostRequest['kind']> = new Set([
   'sign',
   'generateMac',
   'verifyMac',
+  'createHandleKey',
+  'createGenesis',
 ])
 const watchIntervalMsMin = 10
 
@@ -69,7 +72,10 @@ export const createFleet = (
     seat.handleKey = greeting.handleKey
     specs = greeting.specs
     wrapping = greeting.wrapping
-    if (!greeting.handleKey) telemetry.log('warn', 'HSM backend has no handle key of this ledger', { backend: id })
+    if (greeting.handleKey) return
+    // It looked before another worker's key was made: nobody would ask it again while that one takes the calls.
+    if (seats.some((one) => one.isUp && one.handleKey)) void refresh(seat, { kind: 'forget' }).catch(() => undefined)
+    else telemetry.log('warn', 'HSM backend has no handle key of this ledger', { backend: id })
   }
   const { pinFile, pins, claim } = options
   const prober = createProber({ id, pinFile, pins, claim, seats, open, telemetry })
@@ -89,7 +95,7 @@ export const createFleet = (
     try {
       const reply = await seat.worker.run(request, isWanted)
       if (!reply.ok && reply.device && isWanted()) fell(seat)
-      if (reply.ok && NEEDS_HANDLE_KEY.has(request.kind)) seat.handleKey = true
+      if (reply.ok && SHOWS_HANDLE_KEY.has(request.kind)) seat.handleKey = true
       return reply
     } finally {
       seat.inFlight.delete(call)

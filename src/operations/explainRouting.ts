@@ -3,7 +3,7 @@ import type { Body, Request } from '../../schemas/registry.ts'
 import { deriveIdentity } from '../core/lid.ts'
 import { fail, ok } from '../core/result.ts'
 import { guardKey, type Operation, planRecord, type Resolved } from './operation.ts'
-import { checkParent, findPlace, type Place, targetParent } from './placement.ts'
+import { checkParent, checkPlaceBackend, findPlace, type Place, targetParent, toBackend } from './placement.ts'
 
 type Input = Request<'ExplainRouting'>
 
@@ -26,17 +26,15 @@ const toBody = (
         }
   if (place.kind === 'denied') return { outcome: 'DENY', ...matched, deny_reason: place.reason }
   const [parent] = keys
-  const backend = place.backend ?? facts.defaultBackend
+  const reachable = checkPlaceBackend(place, facts)
   const found = {
     ...matched,
     ...(parent === undefined ? {} : { parent_key_id: parent.lid }),
-    ...(facts.hasBackend(backend) ? { selected_backend_id: backend } : {}),
+    ...(reachable.ok ? { selected_backend_id: toBackend(place, facts) } : {}),
   }
-  const usable = facts.hasBackend(backend) ? checkParent(view, parent) : NO_BACKEND
+  const usable = reachable.ok ? checkParent(view, parent) : reachable
   return usable.ok ? { outcome: 'ALLOW', ...found } : { outcome: 'DENY', ...found, deny_reason: usable.error.message }
 }
-
-const NO_BACKEND = fail('INVALID_REQUEST', 'backend_id: there is no such backend')
 
 const toGuards = ({ view, keys }: Resolved) => keys.map((parent: KeyRecord) => guardKey(view, parent))
 

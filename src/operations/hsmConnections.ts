@@ -100,13 +100,12 @@ export const deleteHsmConnection: Operation<'DeleteHsmConnection'> = {
     const unused: Guard = { kind: 'backendUnused', backend: name }
     const failure = checkGuard(view, unused)
     if (failure !== undefined) return { ok: false, error: failure }
-    return ok(
-      planRecord([{ kind: 'connection', name }, unused], () => ({
-        event: { type: 'HsmConnectionDeleted', data: { name, ...toClaim(facts) } },
-        resources: refer(name),
-        toReply: () => ({ connection_id: name }),
-      })),
-    )
+    const plan = planRecord<Body<'DeleteHsmConnection'>>([{ kind: 'connection', name }, unused], () => ({
+      event: { type: 'HsmConnectionDeleted', data: { name, ...toClaim(facts) } },
+      resources: refer(name),
+      toReply: () => ({ connection_id: name }),
+    }))
+    return ok({ ...plan, closes: name })
   },
 }
 

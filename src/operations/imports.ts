@@ -11,6 +11,7 @@ import { Sensitive } from '../core/sensitive.ts'
 import { toTimestamp } from './keyBody.ts'
 import { prepareNewKey, toCreated, toMaterialData, toNewKeyTargets, toUndoing } from './newKey.ts'
 import { type Facts, guardBackend, type Operation, planInstruction } from './operation.ts'
+import { NO_BACKEND } from './placement.ts'
 import { findWrapping, toWrappingWarnings } from './wrapping.ts'
 
 const WRAPPING_SPEC = 'RSA_3072'
@@ -23,7 +24,7 @@ export const getParametersForImport: Operation<'GetParametersForImport'> = {
 
   plan(input, { view, facts }) {
     const backend = input.backend_id ?? facts.defaultBackend
-    if (!facts.hasBackend(backend)) return fail('INVALID_REQUEST', 'backend_id: there is no such backend')
+    if (!facts.hasBackend(backend)) return NO_BACKEND
     const spec = input.key_spec
     if (!facts.supports(backend, spec))
       return fail('UNSUPPORTED_BY_HSM', `the HSM backend has no mechanism for ${spec}`)

@@ -1,3 +1,4 @@
+import { resolveRef } from '../../projections/aliases.ts'
 import type { Guard } from '../../projections/guards.ts'
 import { walkNames } from '../../projections/names.ts'
 import type { NamespaceRecord } from '../../projections/namespaces.ts'
@@ -6,9 +7,18 @@ import { LIMITS } from '../../schemas/limits.ts'
 import type { RoutingEntry } from '../../schemas/routing.ts'
 import { fail, must, ok, type Result } from '../core/result.ts'
 import { describeFindings, lintNamespace } from '../core/routingLint.ts'
+import type { Finding } from '../core/routingRules.ts'
 import { parseNameCursor, toNamePlace, toPlaceName } from './cursor.ts'
 import { toTimestamp } from './keyBody.ts'
-import { type Candidate, type Operation, planRecord, type Target, toClaim } from './operation.ts'
+import {
+  type Candidate,
+  type Facts,
+  type Operation,
+  planRecord,
+  type Resolved,
+  type Target,
+  toClaim,
+} from './operation.ts'
 
 const findNamespace = (view: View, name: string): NamespaceRecord => {
   const namespace = view.namespaces.byName.get(name)
@@ -27,13 +37,39 @@ const targetNamespace = (action: string, name: string, view: View): Target => ({
 const findAttachment = (entries: readonly RoutingEntry[]): string | undefined =>
   entries.find(({ _attachment_ }) => _attachment_ !== undefined)?._attachment_
 
+/** What a name with variables leads to is known only with a key's attributes. */
+const isLiteral = (text: string | undefined): text is string => text !== undefined && !text.includes('$')
+
+const findKeyFault = (ref: string, view: View): string | undefined => {
+  const lid = resolveRef(view.aliases, ref)
+  const state = lid && view.keys.byLid.get(lid)?.state
+  if (state === undefined) return 'there is no such key'
+  return state === 'destroying' || state === 'destroyed' ? `the key is ${state}` : undefined
+}
+
+/** Whoever the backend is for: rules may be written for the owner of a connection. */
+const findBackendFault = (id: string, view: View, facts: Facts): string | undefined =>
+  facts.isConfigured(id) || view.hsmConnections.byName.has(id) ? undefined : 'there is no such backend'
+
+/** The parents and backends that rules name and that are not there. They are well formed. */
+const findAbsent = (rules: readonly RoutingEntry[], view: View, facts: Facts): readonly Finding[] =>
+  rules.flatMap(({ parent, backend_id }, at) => {
+    const key = isLiteral(parent) ? findKeyFault(parent, view) : undefined
+    const backend = isLiteral(backend_id) ? findBackendFault(backend_id, view, facts) : undefined
+    return [
+      ...(key === undefined ? [] : [{ place: `rules.${at}.parent`, problem: key }]),
+      ...(backend === undefined ? [] : [{ place: `rules.${at}.backend_id`, problem: backend }]),
+    ]
+  })
+
 /** INVALID_REQUEST with what is wrong in rules that may not be registered. */
-const checkRules = (name: string, rules: readonly RoutingEntry[], view: View): Result<true> => {
+const checkRules = (name: string, rules: readonly RoutingEntry[], { view, facts }: Resolved): Result<true> => {
   const all = view.namespaces.byName
   if (!all.has(name) && all.size >= LIMITS.namespacesMax)
     return fail('INVALID_REQUEST', `name: there are ${LIMITS.namespacesMax} namespaces, and may not be more`)
   const findings = lintNamespace(name, rules, new Map(all.map((one) => findAttachment(one.rules))))
-  return findings.length === 0 ? ok(true) : fail('INVALID_REQUEST', describeFindings(findings))
+  const faults = findings.length > 0 ? findings : findAbsent(rules, view, facts)
+  return faults.length === 0 ? ok(true) : fail('INVALID_REQUEST', describeFindings(faults))
 }
 
 export const registerNamespace: Operation<'RegisterNamespace'> = {
@@ -51,11 +87,12 @@ export const registerNamespace: Operation<'RegisterNamespace'> = {
       ...(attachment === undefined ? [] : [targetNamespace('kms:AttachNamespace', attachment, view)]),
     ])
   },
-  plan({ name, rules, if_revision }, { view, facts }) {
+  plan({ name, rules, if_revision }, resolved) {
+    const { view, facts } = resolved
     const revision = view.namespaces.byName.get(name)?.revision ?? 0
     if (if_revision !== undefined && if_revision !== revision)
       return fail('REVISION_CONFLICT', `if_revision: the namespace is at revision ${revision}`)
-    const checked = checkRules(name, rules, view)
+    const checked = checkRules(name, rules, resolved)
     if (!checked.ok) return checked
     const guard: Guard = { kind: 'registrations', registrations: view.namespaces.registrations }
     const version = revision + 1

@@ -9,7 +9,16 @@ import { fail, ok, type Result } from '../core/result.ts'
 import type { Decided } from '../core/routing.ts'
 import { toFoldedKeyBody } from './keyBody.ts'
 import { type Facts, guardBackend, guardKey, type Resolved, type Target, toClaim } from './operation.ts'
-import { checkParent, checkWanted, findPlace, takePlace, targetParent } from './placement.ts'
+import {
+  checkParent,
+  checkPlaceBackend,
+  checkWanted,
+  findPlace,
+  type Placed,
+  takePlace,
+  targetParent,
+  toBackend,
+} from './placement.ts'
 import { normalizeTags, parseTags } from './tags.ts'
 
 /** What a request says of a key that is to be, however its material comes about. */
@@ -68,9 +77,9 @@ export const prepareNewKey = (input: NewKeyInput, { view, facts, keys: [parent] 
   if (!placed.ok) return placed
   const fitting = checkParent(view, parent)
   if (!fitting.ok) return fitting
-  const backend = placed.value.backend ?? facts.defaultBackend
-  const possible = checkBackend(input, backend, facts)
+  const possible = checkSpec(input, placed.value, facts)
   if (!possible.ok) return possible
+  const backend = toBackend(placed.value, facts)
   const exportable = input.exportable ?? false
   return ok({
     lid,
@@ -124,12 +133,13 @@ const toRouting = (namespace: string | undefined, by: Decided | undefined): Pick
     ? {}
     : { routing: { namespace, by: { namespace: by.namespace, version: by.revision, rule: by.index } } }
 
-const checkBackend = (input: NewKeyInput, backend: string, facts: Facts): Result<true> => {
+const checkSpec = (input: NewKeyInput, place: Placed, facts: Facts): Result<true> => {
   const { usage } = SPECS[input.key_spec]
   if (input.key_usage !== undefined && input.key_usage !== usage)
     return fail('INVALID_REQUEST', `key_usage: ${input.key_spec} is for ${usage}`)
-  if (!facts.hasBackend(backend)) return fail('INVALID_REQUEST', 'backend_id: there is no such backend')
-  return facts.supports(backend, input.key_spec)
+  const reachable = checkPlaceBackend(place, facts)
+  if (!reachable.ok) return reachable
+  return facts.supports(toBackend(place, facts), input.key_spec)
     ? ok(true)
     : fail('UNSUPPORTED_BY_HSM', `the HSM backend has no mechanism for ${input.key_spec}`)
 }

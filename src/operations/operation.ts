@@ -139,6 +139,8 @@ export type Recorded<N extends OperationName> = RecordedAs<Body<N>>
 export interface PlanAs<B, I extends Instruction = Instruction> {
   readonly instruction?: I
   readonly guards: readonly Guard[]
+  /** The backend that the record takes away: it is appended while nothing is being made there. */
+  readonly closes?: string
   record(output: OutputOf<I> | undefined): RecordedAs<B>
 }
 export type Plan<N extends OperationName, I extends Instruction = Instruction> = PlanAs<Body<N>, I>

@@ -7,7 +7,7 @@ import type { Attributes } from '../core/canonical.ts'
 import { STATE_ALLOWS } from '../core/lifecycle.ts'
 import { fail, ok, type Result } from '../core/result.ts'
 import { type Decided, routeKey } from '../core/routing.ts'
-import type { Target } from './operation.ts'
+import type { Facts, Target } from './operation.ts'
 
 /** What a request for a new key says of its place. */
 export interface Wanted {
@@ -29,8 +29,12 @@ export type Place =
       readonly parent?: string
       /** The service's default if absent. */
       readonly backend?: string
+      /** Set if a rule names the backend, and not the request. */
+      readonly isBackendRouted?: true
       readonly guards: readonly Guard[]
     }
+
+export type Placed = Extract<Place, { readonly kind: 'placed' }>
 
 /** Finds the place of a new key with these attributes (in NFC): where its namespace puts it, or where it asks to be put. */
 export const findPlace = (wanted: Wanted, attributes: Attributes, view: View): Place => {
@@ -49,7 +53,12 @@ export const findPlace = (wanted: Wanted, attributes: Attributes, view: View): P
   if (verdict.kind !== 'placed') return { ...verdict, guards }
   const backend = verdict.backend ?? backend_id
   return backend_id === undefined || backend_id === backend
-    ? { ...verdict, ...(backend === undefined ? {} : { backend }), guards }
+    ? {
+        ...verdict,
+        ...(backend === undefined ? {} : { backend }),
+        ...(verdict.backend === undefined ? {} : { isBackendRouted: true as const }),
+        guards,
+      }
     : { kind: 'denied', by: verdict.by, reason: 'the rule places such keys on another backend', guards }
 }
 
@@ -60,7 +69,7 @@ export const checkWanted = ({ namespace, parent_key_id }: Wanted): Result<true> 
     : fail('INVALID_REQUEST', 'parent_key_id: the namespace chooses the parent; give one of the two')
 
 /** The place, or why a key can't have one: NOT_FOUND for an unknown namespace, INVALID_REQUEST for what its rules refuse. */
-export const takePlace = (place: Place): Result<Place & { kind: 'placed' }> => {
+export const takePlace = (place: Place): Result<Placed> => {
   switch (place.kind) {
     case 'placed':
       return ok(place)
@@ -74,6 +83,16 @@ export const takePlace = (place: Place): Result<Place & { kind: 'placed' }> => {
       return place satisfies never
   }
 }
+
+/** Whether the caller may have a key on the backend of its place; if not, it reads like one that does not exist. */
+export const checkPlaceBackend = (place: Placed, facts: Facts): Result<true> =>
+  facts.hasBackend(toBackend(place, facts)) ? ok(true) : place.isBackendRouted ? NO_ROUTED_BACKEND : NO_BACKEND
+
+/** The backend of a new key. */
+export const toBackend = (place: Placed, facts: Facts): string => place.backend ?? facts.defaultBackend
+
+export const NO_BACKEND = fail('INVALID_REQUEST', 'backend_id: there is no such backend')
+const NO_ROUTED_BACKEND = fail('INVALID_REQUEST', 'namespace: the backend that the routing rule names does not exist')
 
 /** The question about the parent of a place, if it has one. */
 export const targetParent = (place: Place, action: string): readonly Target[] => {

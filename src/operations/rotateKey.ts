@@ -16,6 +16,7 @@ import {
   planInstruction,
   toClaim,
 } from './operation.ts'
+import { NO_BACKEND } from './placement.ts'
 import { checkRevision, findUsableState, takeKey } from './use.ts'
 
 /** Why a key gets a version, and where; on the backend of the one before if absent. */
@@ -96,6 +97,6 @@ export const rotateKey: Operation<'RotateKey'> = {
     // Who may not place keys on a backend learns nothing of it, except where the key is already.
     return backend === toCurrentVersion(record).backend || facts.hasBackend(backend)
       ? planRotation(view, facts, record, { cause: 'request', backend })
-      : fail('INVALID_REQUEST', 'backend_id: there is no such backend')
+      : NO_BACKEND
   },
 }

@@ -18,6 +18,7 @@ import type { Failure } from '../core/result.ts'
 import type { Ask } from './authorize.ts'
 import type { Subject } from './envelope.ts'
 import type { KeyLock } from './keyLock.ts'
+import type { Making } from './making.ts'
 import type { Found } from './resolve.ts'
 import type { Validate } from './validate.ts'
 
@@ -60,6 +61,7 @@ export interface Recording {
   readonly subject: Subject
   readonly ports: Ports
   readonly newId: () => string
+  readonly making: Making
 }
 
 /** One authenticated request on its way, with all it may use. */

@@ -11,7 +11,7 @@ export interface DutyRunner {
   stop(): Promise<void>
 }
 
-type Tools = Pick<Attempt, 'ports' | 'settings' | 'lock' | 'newId'>
+type Tools = Pick<Attempt, 'ports' | 'settings' | 'lock' | 'newId' | 'making'>
 
 /**
  * Does the duties of the writer, each at its own pace: due work is planned from the newest view under the lock of its
@@ -152,7 +152,7 @@ const isUp = ({ hsm }: Tools['ports'], backend: string): boolean =>
   hsm.status().some((status) => status.backend === backend && status.state !== 'DOWN')
 
 const doOne = async (tools: Tools, duty: Duty, subject: string): Promise<Outcome> => {
-  const { ports, settings, lock, newId } = tools
+  const { ports, settings, lock, newId, making } = tools
   const leased = await lock.lease(subject)
   if (!leased.ok) return 'skipped'
   using _turn = leased.value
@@ -167,6 +167,7 @@ const doOne = async (tools: Tools, duty: Duty, subject: string): Promise<Outcome
     subject: toServiceSubject(settings.origin, requestId, `kms:${duty.name}`),
     ports,
     newId,
+    making,
   }
   const outgoing = await perform(recording, { found: [] }, plan)
   if (outgoing.ok) outgoing.dispose()

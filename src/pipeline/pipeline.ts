@@ -14,6 +14,7 @@ import { createDutyRunner, type DutyRunner } from './duties.ts'
 import { toEvent } from './envelope.ts'
 import { describeFault, findAbortCode } from './fault.ts'
 import { createKeyLock } from './keyLock.ts'
+import { createMaking } from './making.ts'
 import { FAULT, recordFault, recordRefusal } from './record.ts'
 import { createRefusals, type Refusals } from './refusals.ts'
 import { operate } from './run.ts'
@@ -44,6 +45,7 @@ export const createPipeline = (ports: Ports, settings: Settings, duties: readonl
       lock: createKeyLock(),
       validate: createValidate(),
       newId,
+      making: createMaking(ports),
     },
   }
   const answer = async (incoming: Incoming, requestId: string, signal: AbortSignal): Promise<Outgoing> => {
@@ -74,7 +76,7 @@ interface Stage {
   readonly ports: Ports
   readonly settings: Settings
   readonly refusals: Refusals
-  readonly tools: Pick<Attempt, 'ask' | 'lock' | 'validate' | 'newId'>
+  readonly tools: Pick<Attempt, 'ask' | 'lock' | 'validate' | 'newId' | 'making'>
 }
 
 const toRefused = (requestId: string, code: ErrorCode, message: string): Outgoing => ({

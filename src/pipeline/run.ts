@@ -220,6 +220,9 @@ export const perform = async (attempt: Recording, permitted: Permitted, plan: Pl
   using _secrets = owning(instruction ?? {})
   let value: OutputOf<Instruction> | undefined
   try {
+    const turn = await attempt.making.enter(plan, attempt.signal)
+    if (!turn.ok) return await recordFailure(attempt, permitted, turn.error)
+    using _turn = turn.value
     const output =
       instruction === undefined ? ok(undefined) : await attempt.ports.hsm.execute(instruction, attempt.signal)
     if (!output.ok) return await recordFailure(attempt, permitted, output.error)

@@ -13,6 +13,8 @@ let tokenOfSecond: string
 let onFirst: string
 let onSecond: string
 let sealedOnSecond: Uint8Array
+/** Placed by rules, on the second and on the first. */
+let routed: readonly string[] = []
 
 const SECOND = 'second'
 const tokens = () => join(stack.dataDir, 'softhsm', 'tokens')
@@ -47,6 +49,37 @@ test('a connection opens a second token, and keys are placed there by backend_id
   expect(await decryptIt(sealedOnSecond)).toBe('text')
 })
 
+test('routing rules choose the token by identity tags, and each key and version shows the one it is bound to', async () => {
+  const parent = onFirst
+  await clients.nats.registerNamespace({
+    name: 'regions',
+    rules: [
+      { match: { region: 'vault-*' }, parent, backend_id: SECOND },
+      { match: { region: '*' }, parent, backend_id: 'softhsm' },
+    ],
+  })
+  const make = async (region: string) => {
+    const { key } = await clients.rest.createKey({
+      key_spec: 'AES_256',
+      namespace: 'regions',
+      attributes: { region },
+    })
+    return key.key_id
+  }
+  const placed = { [await make('vault-1')]: SECOND, [await make('north')]: 'softhsm' }
+  for (const [key_id, backend_id] of Object.entries(placed)) {
+    expect((await clients.nats.describeKey({ key_id })).key).toMatchObject({ backend_id, parent_key_id: parent })
+    const { items } = await clients.rest.listKeyVersions({ key_id })
+    expect(items.map((version) => version.backend_id)).toEqual([backend_id])
+    expect(await decryptIt((await encryptOn(key_id)).ciphertext_blob)).toBe('text')
+  }
+  const explained = await clients.nats.explainRouting({ namespace: 'regions', attributes: { region: 'vault-2' } })
+  expect(explained).toMatchObject({ outcome: 'ALLOW', selected_backend_id: SECOND })
+  const missing = { name: 'wrong', rules: [{ match: {}, backend_id: 'third' }] }
+  expect(await codeOf(clients.nats.registerNamespace(missing))).toBe('INVALID_REQUEST')
+  routed = Object.keys(placed)
+})
+
 test('no request makes the service load another library or read a PIN elsewhere', async () => {
   const place = toDevPlace(SECOND)
   for (const wrong of [{ lib_path: '/usr/lib/x86_64-linux-gnu/libc.so.6' }, { pin_ref: '../pin' }, { pin_ref: '..' }])
@@ -75,6 +108,7 @@ test('a token that goes away fails its own keys at once and no other; it is back
     expect(await codeOf(encryptOn(onSecond))).toBe('HSM_UNAVAILABLE')
     expect(await codeOf(encryptOn(onFirst))).toBe('OK')
   }
+  expect(await Promise.all(routed.map((key_id) => codeOf(encryptOn(key_id))))).toEqual(['HSM_UNAVAILABLE', 'OK'])
   const ready = await fetch(`${stack.httpUrl}/readyz`)
   expect([ready.status, await ready.json()]).toMatchObject([
     200,
@@ -112,6 +146,20 @@ test('rotation moves a key to the first token, what was encrypted before still d
   const moved = await encryptOn(onSecond)
   expect(moved.key_version).toBe(2)
   expect([await decryptIt(sealedOnSecond), await decryptIt(moved.ciphertext_blob)]).toEqual(['text', 'text'])
+})
+
+test('a key that rules placed moves too, and its new version is where it was asked to be', async () => {
+  const [key_id = ''] = routed
+  const before = (await encryptOn(key_id)).ciphertext_blob
+  const { key } = await clients.rest.rotateKey({ key_id, backend_id: 'softhsm' })
+  expect([key.backend_id, ...key.key_versions.map(({ backend_id }) => backend_id)]).toEqual([
+    'softhsm',
+    SECOND,
+    'softhsm',
+  ])
+  expect(await decryptIt(before)).toBe('text')
+  await clients.nats.destroyKeyVersion({ key_id, version: 1 })
+  expect(await codeOf(decryptIt(before))).toBe('KEY_NOT_USABLE')
 })
 
 test('a connection is deleted, and its process ended, once no version needs it', async () => {

@@ -40,7 +40,7 @@ const plantOrphan = async (): Promise<void> => {
   const origin = await readOrigin(stack.dataDir)
   if (!config.ok || !origin.ok || origin.value === undefined) throw new Error('no dev profile')
   process.env['SOFTHSM2_CONF'] = env['SOFTHSM2_CONF']
-  const hsm = await openHsm(config.value, origin.value, createTelemetryLog())
+  const hsm = await openHsm({ config: config.value, origin: origin.value, telemetry: createTelemetryLog() })
   try {
     const made = await hsm.execute(
       {

@@ -1,5 +1,7 @@
+import { execFile } from 'node:child_process'
 import { copyFile, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import pkcs11 from 'pkcs11js'
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
 import type { TokenPlace } from '../../src/core/instruction.ts'
@@ -19,6 +21,8 @@ import {
 } from '../fixtures/hsmRequests.ts'
 import { createSoftHsm, type SoftHsm } from '../fixtures/softhsm.ts'
 import { createTelemetryLog } from '../fixtures/telemetryLog.ts'
+
+const run = promisify(execFile)
 
 /** What only real tokens can show of several backends; the rest is in the contract suite. */
 describe('several backends on SoftHSM', () => {
@@ -107,6 +111,30 @@ describe('several backends on SoftHSM', () => {
     await writeFile(join(pinDir, 'later'), softHsm.pin)
     await eventually(async () => (await hsm.createHandleKey('other', calm)).ok)
     await rm(join(pinDir, 'later'))
+  })
+
+  it('starts without a backend that hangs, which only its own keys wait for', async () => {
+    const hanging = join(softHsm.directory, 'hanging-library.so')
+    // Nobody ever writes to it, so whoever opens it to load it waits.
+    await run('mkfifo', [hanging])
+    const { libPath, pinFile } = softHsm
+    const hsm = await start({
+      backends: [
+        { id: BACKEND, libPath, tokenLabel: 'first', pinFile },
+        { id: 'hung', libPath: hanging, tokenLabel: 'any', pinFile },
+      ],
+      awaited: BACKEND,
+    })
+    expect(hsm.status().map(({ backend, state }) => [backend, state])).toEqual([
+      [BACKEND, 'HEALTHY'],
+      ['hung', 'DOWN'],
+    ])
+    // At the deadline of its start it would have been ended.
+    expect(findHostPids()).toHaveLength(2)
+    expect(codeOf(await hsm.execute({ kind: 'random', backend: 'hung', bytes: 8 }, calm))).toBe('HSM_UNAVAILABLE')
+    const key = await makeKey(hsm, 'AES_256')
+    const { blob } = unwrap(await encrypt(hsm, key, Buffer.from('here')))
+    expect(unwrap(await decrypt(hsm, key, blob)).toString()).toBe('here')
   })
 
   it('fails the calls of a token that went away, and no other; it is back by itself', async () => {

@@ -15,6 +15,10 @@ interface Scripted extends HsmWorker {
   answer(reply: HostReply): void
   starts: number
   canStart: boolean
+  /** What it finds when it starts. */
+  hasHandleKey: boolean
+  /** What its start waits for once it has looked. */
+  untilOpen: Promise<void>
 }
 
 /** A worker whose replies the test gives. */
@@ -24,15 +28,18 @@ const createScripted = (): Scripted => {
     requests: [],
     starts: 0,
     canStart: true,
+    hasHandleKey: true,
+    untilOpen: Promise.resolve(),
     answer: (reply) => pending.shift()?.(reply),
     start: async () => {
       worker.starts += 1
-      return worker.canStart
-        ? {
-            ok: true,
-            value: { specs: ['AES_256'], handleKey: true, token: 'one', wrapping: { algorithms: [], specs: [] } },
-          }
-        : LOST
+      if (!worker.canStart) return LOST
+      const handleKey = worker.hasHandleKey
+      await worker.untilOpen
+      return {
+        ok: true,
+        value: { specs: ['AES_256'], handleKey, token: 'one', wrapping: { algorithms: [], specs: [] } },
+      }
     },
     run: (request) => {
       worker.requests.push(request)
@@ -110,6 +117,31 @@ describe('an HSM backend', () => {
     worker.answer({ ok: false, code: 'KEY_NOT_USABLE', message: 'm', device: false })
     expect(await done).toMatchObject({ code: 'KEY_NOT_USABLE' })
     expect(backend.status()).toMatchObject({ breaker: 'closed', state: 'HEALTHY' })
+  })
+
+  it('asks a worker again that looked for the handle key before another one had made it', async () => {
+    const [first, second] = [createScripted(), createScripted()]
+    first.hasHandleKey = false
+    second.canStart = false
+    const backend = await startBackend([first, second])
+    expect(backend.status().state).toBe('DOWN')
+    let open = (): void => undefined
+    second.untilOpen = new Promise((resolve) => {
+      open = resolve
+    })
+    second.hasHandleKey = false
+    second.canStart = true
+    const before = second.starts
+    await eventually(() => second.starts > before)
+    const made = backend.run({ kind: 'createHandleKey' }, calm)
+    first.answer({ ok: true, value: 'made' })
+    expect(await made).toMatchObject({ ok: true })
+    expect(backend.status().state).toBe('DEGRADED')
+    open()
+    await eventually(() => second.requests.length === 1)
+    expect(second.requests).toEqual([{ kind: 'forget' }])
+    second.answer({ ok: true, value: { handleKey: true } })
+    await eventually(() => backend.status().state === 'HEALTHY')
   })
 
   it('is DEGRADED while one of two workers is away, and the other goes on', async () => {

@@ -191,17 +191,87 @@ describe('keys on several backends', () => {
     expect((await stack.succeed('RotateKey', { key_id: own, backend_id: 'one' })).key.backend_id).toBe('one')
   })
 
-  test('are not made on a connection that is deleted meanwhile', async () => {
+  test('are placed by routing rules only where their caller may place keys', async () => {
+    await using stack = await createPipelineStack()
+    await open(stack, 'one', { scope_owner: 'alice' })
+    const rules = [{ match: { zone: 'vault' }, backend_id: 'one' }]
+    await stack.succeed('RegisterNamespace', { name: 'shop', rules })
+    const attributes = { zone: 'vault' }
+    const routed = { key_spec: 'AES_256', namespace: 'shop', attributes }
+    const explain = { namespace: 'shop', attributes }
+    expect((await stack.succeed('CreateKey', routed)).key.backend_id).toBe('one')
+    expect(await stack.succeed('ExplainRouting', explain)).toMatchObject({
+      outcome: 'ALLOW',
+      selected_backend_id: 'one',
+    })
+    const bob = { token: 'bob' }
+    const made = stack.hsm.calls.filter((kind) => kind === 'generateKey').length
+    expect(await stack.send('CreateKey', routed, bob)).toMatchObject({
+      error: { code: 'INVALID_REQUEST', message: 'namespace: the backend that the routing rule names does not exist' },
+    })
+    expect(stack.hsm.calls.filter((kind) => kind === 'generateKey')).toHaveLength(made)
+    const explained = await stack.succeed('ExplainRouting', explain, bob)
+    expect(explained).toMatchObject({
+      outcome: 'DENY',
+      deny_reason: 'namespace: the backend that the routing rule names does not exist',
+    })
+    expect(explained).not.toHaveProperty('selected_backend_id')
+  })
+
+  test('that are being made are waited for by a deletion of their connection, which they then forbid', async () => {
     await using stack = await createPipelineStack()
     await open(stack, 'one')
-    let isDeleted = false
-    stack.ports.faults.afterHsm = async () => {
-      if (isDeleted) return
-      isDeleted = true
-      await stack.succeed('DeleteHsmConnection', { connection_id: 'one' })
+    let deleting: Promise<string> | undefined
+    stack.ports.faults.afterHsm = () => {
+      deleting ??= codeOf(stack.send('DeleteHsmConnection', { connection_id: 'one' }))
     }
-    const refused = await stack.send('CreateKey', { key_spec: 'AES_256', backend_id: 'one' })
-    expect(toCode(refused)).toBe('REVISION_CONFLICT')
-    expect(stack.ports.calls.slice(-1)).toEqual(['hsm destroyKey'])
+    expect(await codeOf(stack.send('CreateKey', { key_spec: 'AES_256', backend_id: 'one' }))).toBe('OK')
+    expect(await deleting).toBe('KEY_HAS_DEPENDENTS')
+    expect((await stack.succeed('ListHsmConnections')).items).toHaveLength(1)
+  })
+
+  test('whose record is refused are gone again before a deletion of their connection goes on', async () => {
+    await using stack = await createPipelineStack()
+    await open(stack, 'one')
+    let deleting: Promise<string> | undefined
+    stack.ports.faults.afterHsm = () => {
+      deleting ??= codeOf(stack.send('DeleteHsmConnection', { connection_id: 'one' }))
+    }
+    stack.ports.faults.append = ({ events: [event] }) =>
+      event?.type === 'KeyCreated' ? { code: 'OVERLOADED', message: 'full' } : undefined
+    expect(await codeOf(stack.send('CreateKey', { key_spec: 'AES_256', backend_id: 'one' }))).toBe('OVERLOADED')
+    expect(await deleting).toBe('OK')
+    const { calls } = stack.ports
+    expect(calls.indexOf('hsm destroyKey')).toBeLessThan(calls.indexOf('ledger HsmConnectionDeleted success'))
+    expect(calls).toContain('hsm destroyKey')
+  })
+
+  test('are not begun while their connection is being deleted, so that no object outlives it', async () => {
+    await using stack = await createPipelineStack()
+    await open(stack, 'one')
+    const key_id = await stack.createKey()
+    const codes: string[] = []
+    stack.ports.faults.append = async ({ events: [event] }) => {
+      if (event?.type === 'HsmConnectionDeleted') {
+        codes.push(await codeOf(stack.send('CreateKey', { key_spec: 'AES_256', backend_id: 'one' })))
+        codes.push(await codeOf(stack.send('RotateKey', { key_id, backend_id: 'one' })))
+        codes.push(await codeOf(stack.send('CreateKey', { key_spec: 'AES_256' })))
+      }
+      return undefined
+    }
+    const made = stack.hsm.calls.filter((kind) => kind === 'generateKey').length
+    expect(await codeOf(stack.send('DeleteHsmConnection', { connection_id: 'one' }))).toBe('OK')
+    expect(codes).toEqual(['REVISION_CONFLICT', 'REVISION_CONFLICT', 'OK'])
+    expect(stack.hsm.calls.filter((kind) => kind === 'generateKey')).toHaveLength(made + 1)
+    expect(await codeOf(stack.send('CreateKey', { key_spec: 'AES_256', backend_id: 'one' }))).toBe('INVALID_REQUEST')
+  })
+
+  test('can be made again on a connection whose deletion failed', async () => {
+    await using stack = await createPipelineStack()
+    await open(stack, 'one')
+    stack.ports.faults.append = ({ events: [event] }) =>
+      event?.type === 'HsmConnectionDeleted' ? { code: 'OVERLOADED', message: 'full' } : undefined
+    expect(await codeOf(stack.send('DeleteHsmConnection', { connection_id: 'one' }))).toBe('OVERLOADED')
+    expect(await codeOf(stack.send('CreateKey', { key_spec: 'AES_256', backend_id: 'one' }))).toBe('OK')
   })
 })

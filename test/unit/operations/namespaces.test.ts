@@ -66,6 +66,37 @@ describe('a namespace', () => {
     expect(await stack.succeed('DescribeNamespace', { name: 'shop' })).toMatchObject({ revision: 1, rules: [] })
   })
 
+  test('whose rules name a parent or a backend that is not there is refused; names with variables are not looked up', async () => {
+    await using stack = await createPipelineStack()
+    const there = await stack.createKey()
+    const gone = await stack.createKey()
+    await stack.succeed('CreateAlias', { alias_name: 'alias/there', target_key_id: there })
+    const nobody = `lid_${'0'.repeat(64)}`
+    const send = (rules: readonly RoutingEntry[]) => toMessage(stack.send('RegisterNamespace', { name: 'shop', rules }))
+    expect(
+      await send([
+        { match: { a: 'alias' }, parent: 'alias/nobody' },
+        { match: { a: 'id' }, parent: nobody, backend_id: 'vault' },
+      ]),
+    ).toBe(
+      'INVALID_REQUEST rules.0.parent: there is no such key; rules.1.parent: there is no such key; ' +
+        'rules.1.backend_id: there is no such backend',
+    )
+    const good: readonly RoutingEntry[] = [
+      { match: { a: 'alias' }, parent: 'alias/there', backend_id: 'main' },
+      { match: { a: 'id' }, parent: gone },
+      { match: { b: '${b}' }, parent: 'alias/${b}', backend_id: '${b}' },
+    ]
+    expect(await send(good)).toBe('OK')
+    stack.ports.faults.view = (view) => {
+      const record = view.keys.byLid.get(gone)
+      if (record === undefined) return view
+      const byLid = view.keys.byLid.set(gone, { ...record, state: 'destroyed' })
+      return { ...view, keys: { ...view.keys, byLid } }
+    }
+    expect(await send(good)).toBe('INVALID_REQUEST rules.1.parent: the key is destroyed')
+  })
+
   test.each<[string, object]>([
     ['a list as match', { match: [] }],
     ['a list as pattern', { match: { a: ['x'] } }],

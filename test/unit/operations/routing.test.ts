@@ -133,11 +133,13 @@ describe('a key that is made in a namespace', () => {
 
   test('on a backend that is not there is refused, though a rule names it', async () => {
     await using stack = await createPipelineStack()
-    await register(stack, 'shop', { match: {}, backend_id: 'away' })
-    expect(await toMessage(stack.send('CreateKey', SENT))).toBe('INVALID_REQUEST backend_id: there is no such backend')
-    expect(await stack.succeed('ExplainRouting', { namespace: 'shop', attributes: {} })).toMatchObject({
+    await register(stack, 'shop', { match: { zone: '${zone}' }, backend_id: '${zone}' })
+    const deny_reason = 'namespace: the backend that the routing rule names does not exist'
+    const attributes = { zone: 'away' }
+    expect(await toMessage(stack.send('CreateKey', { ...SENT, attributes }))).toBe(`INVALID_REQUEST ${deny_reason}`)
+    expect(await stack.succeed('ExplainRouting', { namespace: 'shop', attributes })).toMatchObject({
       outcome: 'DENY',
-      deny_reason: 'backend_id: there is no such backend',
+      deny_reason,
     })
   })
 
