@@ -117,15 +117,18 @@ const isTimeTrue = async ({ ports }: Tools, duty: Duty): Promise<boolean> => {
   return false
 }
 
-/** The first of what was found; what failed before comes last, and only when it may be tried again. */
+/**
+ * The first of what was found, each once, though it be due for two reasons; what failed before comes last, and only when
+ * it may be tried again.
+ */
 const takeDue = (found: Iterable<string>, retries: Retries, nowMs: number): string[] => {
-  const due: string[] = []
-  const again: string[] = []
+  const due = new Set<string>()
+  const again = new Set<string>()
   for (const subject of found) {
     const untilMs = retries.findWaitMs(subject)
-    if (untilMs === undefined) due.push(subject)
-    else if (untilMs <= nowMs) again.push(subject)
-    if (due.length >= LIMITS.dutyItemsMax) break
+    if (untilMs === undefined) due.add(subject)
+    else if (untilMs <= nowMs) again.add(subject)
+    if (due.size >= LIMITS.dutyItemsMax) break
   }
   return [...due, ...again].slice(0, LIMITS.dutyItemsMax)
 }

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { countOf, isLongRun } from '../fixtures/counts.ts'
 import { writeResults } from '../fixtures/results.ts'
+import { withClockAhead } from '../fixtures/shims.ts'
 import { type Stack, startStack } from '../fixtures/stack.ts'
 import { type Clients, openClients, untilTrue } from '../fixtures/stackClients.ts'
 import { listEvents, readLedger } from '../fixtures/stackLedger.ts'
@@ -15,11 +16,6 @@ let stack: Stack
 let survivor: string
 /** Everything that is to go; the last two are a root and its child, which only the root's cascade takes along. */
 const doomed: string[] = []
-
-/** Sets the service's own clock apart from the machine's, before anything of the service is loaded. */
-const withClockAhead = (ms: number) => ({
-  NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(`const now = Date.now; Date.now = () => now() + ${ms}`)}`,
-})
 
 const inBatches = async (count: number, work: (n: number) => Promise<void>): Promise<void> => {
   for (let at = 0; at < count; at += AT_ONCE)

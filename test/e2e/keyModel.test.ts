@@ -1,8 +1,6 @@
 import fc from 'fast-check'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { CONTRACTS, type OperationName } from '../../schemas/registry.ts'
-import { type Client, toMethodName } from '../../src/client/client.ts'
-import { KmsError } from '../../src/client/kmsError.ts'
 import { countOf, isLongRun } from '../fixtures/counts.ts'
 import type { KeySystem } from '../fixtures/keyCommand.ts'
 import { arbitraryCommands, checkKeys, checkUses, runCommands } from '../fixtures/keyCommands.ts'
@@ -10,6 +8,7 @@ import { createKeyModel, listObjects } from '../fixtures/keyModel.ts'
 import { writeResults } from '../fixtures/results.ts'
 import { type Stack, startStack } from '../fixtures/stack.ts'
 import { type Clients, openClients } from '../fixtures/stackClients.ts'
+import { createStackSystem } from '../fixtures/stackSystem.ts'
 import { readTokenLabels } from '../fixtures/tokenLabels.ts'
 
 const RUNS = countOf('modelRunsOnService')
@@ -27,29 +26,14 @@ afterAll(async () => {
   await stack?.[Symbol.asyncDispose]()
 })
 
-const callBy = async (client: Client, operation: OperationName, request: object): Promise<Record<string, unknown>> => {
-  const methods: Record<string, unknown> = client
-  const method = methods[toMethodName(operation)]
-  if (typeof method !== 'function') throw new Error(`no method for ${operation}`)
-  return method.call(client, request)
-}
-
-/** Sends by NATS and REST in turn. Aliases are the run's own: the service outlives it. */
+/** Aliases are the run's own: the service outlives it. */
 const createSystem = (run: number): KeySystem => {
-  let sent = 0
+  const { send } = createStackSystem(clients)
   const own = (value: unknown) => (typeof value === 'string' && value.startsWith('alias/') ? `${value}-${run}` : value)
   return {
     lids: [],
-    async send(operation, body) {
-      const client = sent++ % 2 === 0 ? clients.nats : clients.rest
-      const request = Object.fromEntries(Object.entries(body).map(([name, value]) => [name, own(value)]))
-      try {
-        return { code: 'OK', body: await callBy(client, operation, request) }
-      } catch (error) {
-        if (error instanceof KmsError) return { code: error.code, body: {} }
-        throw error
-      }
-    },
+    send: (operation, body) =>
+      send(operation, Object.fromEntries(Object.entries(body).map(([name, value]) => [name, own(value)]))),
   }
 }
 

@@ -4,8 +4,8 @@ import { type Acknowledged, EVENT_OF, type MixedLoad, startMixedLoad } from '../
 import { writeResults } from '../fixtures/results.ts'
 import { type Stack, startStack } from '../fixtures/stack.ts'
 import { type Clients, openClients, untilTrue } from '../fixtures/stackClients.ts'
-import { listEvents, type ReadLedger, readLedger } from '../fixtures/stackLedger.ts'
-import { readTokenLabels } from '../fixtures/tokenLabels.ts'
+import { type ReadLedger, readLedger } from '../fixtures/stackLedger.ts'
+import { auditToken } from '../fixtures/tokenAudit.ts'
 
 const KILLS = countOf('kills')
 const ACKNOWLEDGED_MIN = 20
@@ -46,25 +46,6 @@ const checkReceipts = (ledger: ReadLedger): void => {
     const lid = one.kind === 'encrypt' ? one.keyId : one.key.key_id
     expect([event.type, event.data['lid'], event['outcome']]).toEqual([EVENT_OF[one.kind], lid, 'success'])
   }
-}
-
-/** The labels of our objects on the token that neither the ledger nor the log of this start names. */
-const findUnexplained = async (ledger: ReadLedger, log: string) => {
-  const named = new Set(
-    listEvents(ledger)
-      .filter(({ event }) => event.type === 'KeyCreated')
-      .map(({ event }) => `${event.data['lid']}/${event.data['version']}`),
-  )
-  const reported = new Set(
-    log
-      .split('\n')
-      .filter((line) => line.includes('"msg":"orphan'))
-      .map((line): unknown => Object(JSON.parse(line)).label),
-  )
-  const isOwnKey = (label: string): boolean => /\/(ledger-root|handle-key)$/.test(label)
-  const labels = (await readTokenLabels(stack.dataDir)).filter((label) => !isOwnKey(label))
-  const unexplained = labels.filter((label) => !named.has(label.split('/').slice(-2).join('/')) && !reported.has(label))
-  return { objects: labels.length, orphans: reported.size, unexplained }
 }
 
 const withoutCounts = <K extends { readonly key_versions: readonly object[] }>(key: K) => ({
@@ -111,12 +92,12 @@ test.each(Array.from({ length: KILLS }, (_, at) => at + 1))(
     expect(ledger.report.verdict).toBeLessThan(2)
     checkReceipts(ledger)
     expect(log).toContain('token compared with ledger')
-    const { objects, orphans, unexplained } = await findUnexplained(ledger, log)
-    expect(unexplained).toEqual([])
+    const { objects, orphans, unexplained, missing } = await auditToken(stack, ledger, log)
+    expect({ unexplained, missing }).toEqual({ unexplained: [], missing: [] })
     await checkKeys(clients, disabling)
     const decrypted = await checkCiphertexts(clients)
     rows.push(
-      `| ${time} | ${load.acknowledged.length} | ${acknowledged.length} | ${decrypted} | ${objects} | ${orphans} | ${ledger.report.lastSeq} |`,
+      `| ${time} | ${load.acknowledged.length} | ${acknowledged.length} | ${decrypted} | ${objects.length} | ${orphans.length} | ${ledger.report.lastSeq} |`,
     )
   },
 )

@@ -5,11 +5,12 @@ import { STATE_ALLOWS } from '../../../src/core/lifecycle.ts'
 import { createPipelineStack, type PipelineStack, toCode } from '../../fixtures/pipelineStack.ts'
 import {
   answerRows,
-  COMMANDED,
+  CELLS,
   command,
   createFamily,
   expectAnswers,
   type Family,
+  isCommanded,
   listTried,
   ROWS,
   strictest,
@@ -17,8 +18,6 @@ import {
 import { live } from '../../fixtures/virtualTime.ts'
 
 const GRACE_MS = 7 * 24 * 3600 * 1000
-
-const isCommanded = (state: KeyStateName): state is (typeof COMMANDED)[number] => COMMANDED.some((one) => one === state)
 
 const systemOf = (stack: PipelineStack) => ({
   async send(...request: Parameters<PipelineStack['send']>) {
@@ -39,11 +38,6 @@ const putInto = async (stack: PipelineStack, ids: readonly string[], state: KeyS
   await stack.pipeline.duties.stop()
   stack.hsm.setAway(false)
 }
-
-const CELLS = KEY_STATES.flatMap(
-  (above) => KEY_STATES.map((own) => ({ own, above, effective: strictest(own, above) })),
-  // What an ancestor takes along is destroyed before the ancestor begins.
-).filter(({ own, above }) => isCommanded(above) || own === 'destroyed')
 
 const setUp = async (stack: PipelineStack, own: KeyStateName, above: KeyStateName): Promise<Family> => {
   const family = await createFamily(systemOf(stack), 'one')
