@@ -1,26 +1,8 @@
 import Type, { type Static } from 'typebox'
+import { File, Host, Name, natsUser, Port, Switch, Url } from './configFields.ts'
+import { Ledger } from './configLedger.ts'
 import { LIMITS } from './limits.ts'
 import { BackendId, Fields, OneOf } from './primitives.ts'
-
-const File = (description: string) => Type.String({ minLength: 1, maxLength: LIMITS.configPathCharsMax, description })
-const Name = (description: string, more: { readonly default?: string } = {}) =>
-  Type.String({ minLength: 1, maxLength: LIMITS.configNameCharsMax, description, ...more })
-const Host = (description: string) =>
-  Type.String({ minLength: 1, maxLength: LIMITS.configNameCharsMax, description, default: '127.0.0.1' })
-const Port = (description: string, more: { readonly default?: number } = {}) =>
-  Type.Integer({ minimum: 1, maximum: 65535, description, ...more })
-const Switch = (description: string) => Type.Boolean({ description, default: false })
-const Url = (pattern: string, description: string) =>
-  Type.String({ pattern, maxLength: LIMITS.configPathCharsMax, description })
-
-const natsUser = (user: string, description: string) =>
-  Fields(
-    {
-      user: Name('The user name in nats.conf; its inbox is `_INBOX.<user>`.', { default: user }),
-      password_file: File('Holds the password and at most one line end; read again at each attempt to connect.'),
-    },
-    { description },
-  )
 
 const Nats = Fields(
   {
@@ -35,7 +17,7 @@ const Nats = Fields(
     provision: Type.Optional(
       natsUser(
         'provision',
-        'Makes the stream. Only `init` needs it; leave it out of a running service’s configuration.',
+        'Makes the streams. Only `init` needs it; leave it out of a running service’s configuration.',
       ),
     ),
     auditor: Type.Optional(natsUser('auditor', 'Reads the ledger; only `ledger verify` and `ledger export` need it.')),
@@ -196,6 +178,7 @@ const Jwt = Fields(
 export const ConfigSchema = Fields({
   data_dir: File('Directory of what is this machine’s own: origin, head file, root key. Made if missing.'),
   nats: Nats,
+  ledger: Ledger,
   http: Http,
   hsm: Hsm,
   authn: Fields(

@@ -56,3 +56,7 @@ export type Event = { [N in EventName]: EventOf<N> }[EventName]
 export const SUBJECT_STATE = 'kms.ledger.state'
 export const SUBJECT_USAGE = 'kms.ledger.usage'
 export const STREAM_LEDGER = 'KMS_LEDGER'
+
+/** Where checkpoints are kept, for whoever wants to know that the ledger was not cut. */
+export const STREAM_CHECKPOINTS = 'KMS_CHECKPOINTS'
+export const SUBJECT_CHECKPOINTS = 'kms.checkpoints'

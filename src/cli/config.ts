@@ -95,7 +95,8 @@ const resolvePaths = (config: Config, base: string): Config => {
     ...tls,
     ...Object.fromEntries(Object.entries(tls).map(([name, path]) => [name, path === undefined ? path : at(path)])),
   })
-  const { nats, http, hsm, authn, pdp } = config
+  const { nats, ledger, http, hsm, authn, pdp } = config
+  const { stream } = ledger.anchors
   return {
     ...config,
     data_dir: at(config.data_dir),
@@ -106,6 +107,21 @@ const resolvePaths = (config: Config, base: string): Config => {
       ...(nats.provision ? { provision: user(nats.provision) } : {}),
       ...(nats.auditor ? { auditor: user(nats.auditor) } : {}),
       ...(nats.tls ? { tls: files(nats.tls) } : {}),
+    },
+    ledger: {
+      ...ledger,
+      anchors: {
+        ...ledger.anchors,
+        ...(stream
+          ? {
+              stream: {
+                ...stream,
+                ...(stream.password_file ? { password_file: at(stream.password_file) } : {}),
+                ...(stream.tls ? { tls: files(stream.tls) } : {}),
+              },
+            }
+          : {}),
+      },
     },
     http: { ...http, ...(http.tls ? { tls: files(http.tls) } : {}) },
     hsm: {

@@ -5,7 +5,11 @@ import type { Config } from '../../schemas/config.ts'
  * machine. Gives the first that is broken, as `field: rule`.
  */
 export const findConfigFault = (config: Config): string | undefined =>
-  findHsmFault(config.hsm) ?? findNatsFault(config.nats) ?? findHttpFault(config.http) ?? findAuthnFault(config.authn)
+  findHsmFault(config.hsm) ??
+  findNatsFault(config.nats) ??
+  findLedgerFault(config.ledger) ??
+  findHttpFault(config.http) ??
+  findAuthnFault(config.authn)
 
 const findHsmFault = ({ backends, ledger_backend, allowed_libraries, pin_dir }: Config['hsm']): string | undefined => {
   const ids = backends.map(({ id }) => id)
@@ -28,6 +32,25 @@ const findNatsFault = (nats: Config['nats']): string | undefined => {
   if (open >= 0 && nats.tls === undefined && !nats.allow_plaintext) {
     return `nats.servers.${open}: is not on loopback: set nats.tls (or nats.allow_plaintext on a network of your own)`
   }
+  return undefined
+}
+
+const findLedgerFault = ({ anchors }: Config['ledger']): string | undefined => {
+  const { stream, witnesses, required, required_witnesses } = anchors
+  if (stream !== undefined && (stream.servers === undefined) !== (stream.password_file === undefined))
+    return 'ledger.anchors.stream: servers and password_file go together'
+  if (stream?.servers === undefined && stream?.tls !== undefined)
+    return 'ledger.anchors.stream.tls: is for servers of its own'
+  const open = stream?.servers?.findIndex((server) => !isLoopbackHost(new URL(server).hostname)) ?? -1
+  if (open >= 0 && stream?.tls === undefined)
+    return `ledger.anchors.stream.servers.${open}: is not on loopback: set ledger.anchors.stream.tls`
+  const count = 1 + Number(stream !== undefined) + witnesses.length
+  if (required > count) return `ledger.anchors.required: there are only ${count} anchors`
+  if (required_witnesses > witnesses.length)
+    return `ledger.anchors.required_witnesses: there are only ${witnesses.length} witnesses`
+  for (const [at, { url }] of witnesses.entries())
+    if (!URL.canParse(url) || (new URL(url).protocol !== 'https:' && !isLoopbackHost(new URL(url).hostname)))
+      return `ledger.anchors.witnesses.${at}.url: must be https, or on loopback`
   return undefined
 }
 

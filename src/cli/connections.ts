@@ -13,24 +13,27 @@ export const openConnection = async (
   user: UserConfig,
   telemetry: Telemetry,
 ): Promise<Result<NatsConnection, OperatorFault>> => {
-  const { tls } = nats
   const connected = await connectNats({
     servers: nats.servers,
     user: user.user,
     passwordFile: user.password_file,
-    ...(tls === undefined
-      ? {}
-      : {
-          tls: {
-            ...(tls.ca_file === undefined ? {} : { caFile: tls.ca_file }),
-            ...(tls.cert_file === undefined ? {} : { certFile: tls.cert_file }),
-            ...(tls.key_file === undefined ? {} : { keyFile: tls.key_file }),
-          },
-        }),
+    ...toNatsTls(nats.tls),
     telemetry,
   })
   return connected.ok ? connected : fault(connected.error.message)
 }
+
+/** A configuration's TLS files as a connection takes them. */
+export const toNatsTls = (tls: Config['nats']['tls']) =>
+  tls === undefined
+    ? {}
+    : {
+        tls: {
+          ...(tls.ca_file === undefined ? {} : { caFile: tls.ca_file }),
+          ...(tls.cert_file === undefined ? {} : { certFile: tls.cert_file }),
+          ...(tls.key_file === undefined ? {} : { keyFile: tls.key_file }),
+        },
+      }
 
 /** The two connections of a service: requests come in by one, and only the other may write the ledger. */
 export interface Connections {

@@ -22,6 +22,7 @@ export const runInit = async (
   telemetry: Telemetry,
 ): Promise<Result<Pin, OperatorFault>> => {
   const { provision } = config.nats
+  const { stream } = config.ledger.anchors
   if (provision === undefined) return fault('nats.provision: init needs the user that may create streams')
   const origin = await ensureOrigin(config.data_dir, name)
   if (!origin.ok) return fault(origin.error.message)
@@ -41,6 +42,7 @@ export const runInit = async (
         provision: provisioning.value,
         connection: connection.value,
         replicas: config.nats.replicas,
+        keepsCheckpoints: stream !== undefined && stream.servers === undefined,
         sync: toSyncCheck(config),
         hsm,
         backend: config.hsm.ledger_backend,

@@ -2,12 +2,13 @@ import { hostname } from 'node:os'
 import type { Config } from '../../schemas/config.ts'
 import type { Pin } from '../core/chainState.ts'
 import type { Hsm, Telemetry } from '../core/ports.ts'
-import type { Result } from '../core/result.ts'
+import { ok, type Result } from '../core/result.ts'
 import { toLedgerFiles } from '../ledger/genesis.ts'
 import { createLedger, type LedgerService } from '../ledger/ledger.ts'
 import type { Committed } from '../ledger/metrics.ts'
 import { fault, type OperatorFault } from './config.ts'
 import type { Connections } from './connections.ts'
+import { openAnchors } from './openAnchors.ts'
 import { systemClock, systemScheduler } from './time.ts'
 
 export interface OpenLedgerOptions {
@@ -32,6 +33,8 @@ export const toSyncCheck = ({ nats }: Config) => ({
 /** Opens the ledger of a configuration; it reads and verifies itself in the background. */
 export const openLedger = async (options: OpenLedgerOptions): Promise<Result<LedgerService, OperatorFault>> => {
   const { config, pin, connections, hsm, telemetry } = options
+  const anchors = openAnchors(config, pin.origin, { ledger: connections.ledger, telemetry })
+  if (!anchors.ok) return anchors
   const made = await createLedger({
     connection: connections.ledger,
     front: connections.front,
@@ -42,6 +45,7 @@ export const openLedger = async (options: OpenLedgerOptions): Promise<Result<Led
     backend: config.hsm.ledger_backend,
     writer: `${hostname()}/${process.pid}`.slice(0, 128),
     headFile: toLedgerFiles(config.data_dir).head,
+    checkpoints: anchors.value.settings,
     trustOnFirstUse: options.trustOnFirstUse ?? false,
     takeOver: options.takeOver ?? false,
     clock: systemClock,
@@ -49,5 +53,16 @@ export const openLedger = async (options: OpenLedgerOptions): Promise<Result<Led
     telemetry,
     ...(options.onCommitted === undefined ? {} : { onCommitted: options.onCommitted }),
   })
-  return made.ok ? made : fault(made.error.message)
+  if (!made.ok) {
+    await anchors.value.close()
+    return fault(made.error.message)
+  }
+  const ledger = made.value
+  return ok({
+    ...ledger,
+    async stop() {
+      await ledger.stop()
+      await anchors.value.close()
+    },
+  })
 }

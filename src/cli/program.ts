@@ -14,6 +14,11 @@ export interface ServiceCommands {
   init(terminal: Terminal, flags: { readonly name: string }): Promise<number>
   /** Serves until a signal comes. Gives the exit code. */
   serve(terminal: Terminal, flags: { readonly takeOver: boolean; readonly trustOnFirstUse: boolean }): Promise<number>
+  /** Appends what the operator gives up of the ledger. Gives the exit code. */
+  recover(
+    terminal: Terminal,
+    flags: { readonly reason: string; readonly lost: readonly string[]; readonly yes: boolean },
+  ): Promise<number>
   /** Lists or destroys HSM objects that the ledger does not name. Gives the exit code. */
   sweep(terminal: Terminal, flags: { readonly destroy: boolean; readonly yes?: number }): Promise<number>
 }
@@ -67,7 +72,7 @@ export const createProgram = (
     })
   }
   program.commandsGroup('Ledger:')
-  addLedger(program, terminal, setExit)
+  addRecover(addLedger(program, terminal, setExit), terminal, services, setExit)
   program.commandsGroup('Service:')
   addServices(program, terminal, services, setExit)
   program.helpCommand(false)
@@ -82,8 +87,10 @@ KMS_HTTP_PORT or KMS_CONFIG name another.
 Exit codes: 0 done; 1 the service refused; 2 the command line is wrong; 3 nobody answers, or a file cannot be read or
 written. ledger verify: 0 ok; 1 unanchored tail; 2 FAIL; 3 could not run.`
 
-const addLedger = (program: Command, terminal: Terminal, setExit: (code: number) => void): void => {
-  const ledger = program.command('ledger').description('Reads and verifies the ledger, without service and HSM.')
+const addLedger = (program: Command, terminal: Terminal, setExit: (code: number) => void): Command => {
+  const ledger = program
+    .command('ledger')
+    .description('Reads and verifies the ledger, without service and HSM; recover alone writes.')
   ledger.helpCommand(false)
   const verify = ledger
     .command('verify')
@@ -117,6 +124,32 @@ const addLedger = (program: Command, terminal: Terminal, setExit: (code: number)
     const { exportLedger } = await import('./ledgerExport.ts')
     const result = await withSettings(terminal, (settings) => exportLedger(terminal, settings, out))
     setExit(finish(terminal, result, false))
+  })
+  return ledger
+}
+
+const addRecover = (
+  ledger: Command,
+  terminal: Terminal,
+  services: ServiceCommands,
+  setExit: (code: number) => void,
+): void => {
+  const recover = ledger
+    .command('recover')
+    .description(
+      'Goes on after messages that are not valid commits, or that were lost. Shows what is given up; with --yes it is ' +
+        'written into the ledger, signed by the root key, and every verification says so from then on. Needs the HSM; ' +
+        'run it while no service writes.',
+    )
+    .requiredOption('--reason <text>', 'Why; stays in the ledger for ever')
+    .addOption(
+      new Option('--lost <size:hash>', 'What an anchor remembers and is given up; repeat for more').argParser(collect),
+    )
+    .addOption(new Option('--yes', 'Write it'))
+    .addHelpText('after', "\nExample:\n  chatelaine ledger recover --reason 'disk of nats-1 lost, ticket 4711'")
+  recover.action(async () => {
+    const { reason, lost = [], yes } = recover.opts<{ reason: string; lost?: readonly string[]; yes?: boolean }>()
+    setExit(await services.recover(terminal, { reason, lost, yes: yes === true }))
   })
 }
 

@@ -1,6 +1,6 @@
 import type { Config } from '../../schemas/config.ts'
 import { LIMITS } from '../../schemas/limits.ts'
-import type { Hsm, PolicyDecisionPoint } from '../core/ports.ts'
+import type { Hsm, LedgerStatus, PolicyDecisionPoint } from '../core/ports.ts'
 import type { LedgerService } from '../ledger/ledger.ts'
 import type { NatsTransport } from '../transport/nats.ts'
 import type { Component } from '../transport/openRoutes.ts'
@@ -27,6 +27,14 @@ const withDeadline = async (probe: Promise<unknown>): Promise<boolean> => {
   } finally {
     clearTimeout(timer)
   }
+}
+
+const describeCheckpoints = ({ seq, checkpoints }: LedgerStatus): string => {
+  const { anchored } = checkpoints ?? {}
+  const failing = checkpoints?.anchors.filter(({ failing: how }) => how !== undefined).map(({ name }) => name) ?? []
+  const missing = failing.length === 0 ? '' : `; failing: ${failing.join(', ')}`
+  if (anchored === undefined) return `not anchored since the start${missing}`
+  return `anchored to ${anchored.size} of ${seq}, ${Math.round(anchored.ageMs / 1000)} s ago${missing}`
 }
 
 /** Touches NATS, the ledger, every HSM backend and the PDP for real. Nothing here holds key data. */
@@ -58,5 +66,7 @@ export const createReadiness =
       { name: 'ledger', isReady: isWriting, detail: status.inDoubt ? 'in doubt' : status.role },
       ...backends,
       { name: 'pdp', isReady: pdp.isReady() },
+      // Never a reason to send requests elsewhere: what is written is written.
+      { name: 'checkpoints', isReady: true, detail: describeCheckpoints(status) },
     ]
   }

@@ -1,7 +1,7 @@
 import { EXIT } from './exit.ts'
 import type { ServiceCommands } from './program.ts'
 
-/** `init` and `serve`; what they need (policies, HSM, gateways) is loaded only when one of them is asked for. */
+/** `init`, `serve`, `sweep` and `ledger recover`; what they need (policies, HSM, gateways) is loaded only when one of them is asked for. */
 export const serviceCommands: ServiceCommands = {
   async serve({ env }, flags) {
     const { runService } = await import('./runService.ts')
@@ -10,6 +10,10 @@ export const serviceCommands: ServiceCommands = {
   async sweep({ env, stdout }, flags) {
     const { runSweep } = await import('./sweep.ts')
     return runSweep(env, flags, stdout)
+  },
+  async recover({ env, stdout, stderr }, flags) {
+    const { runRecover } = await import('./ledgerRecover.ts')
+    return runRecover(env, flags, { stdout, stderr })
   },
   async init({ env, stdout, stderr }, { name }) {
     const file = env['KMS_CONFIG']

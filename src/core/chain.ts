@@ -72,6 +72,12 @@ export const extendChain = (state: ChainState, commit: EncodedCommit): ChainStat
   return { ...state, seq: commit.seq, hash: commit.hash, events: state.events + commit.count }
 }
 
+/** The chain with every sequence up to `to` missing: messages at the end that the stream counts and does not have. */
+export const missUntil = (state: ChainState, to: number): ChainState => ({
+  ...state,
+  gap: addMissing(state.gap ?? startGap(state.seq + 1), to),
+})
+
 /** The last sequence read, valid or not. */
 export const reachedBy = (state: ChainState): number => state.gap?.to ?? state.seq
 

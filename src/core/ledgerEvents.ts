@@ -62,6 +62,11 @@ export const toRootAttestation = (root: {
   readonly publicKey: Uint8Array
 }): Uint8Array => Buffer.concat([ROOT_LABEL, encodeMsgpack([root.origin, root.seq, root.prev, root.publicKey])])
 
+/** Whether bytes begin with one of the labels under which a root key signs: a head, an epoch's or a root's attestation. */
+export const isLedgerMessage = (bytes: Uint8Array): boolean =>
+  ROOT_SIGNED_PATTERN.test(Buffer.from(bytes.subarray(0, 32)).toString('latin1'))
+
+const ROOT_SIGNED_PATTERN = /^chatelaine\/(sign|epoch|root)\/v1\0/
 const EPOCH_LABEL = Buffer.from('chatelaine/epoch/v1\0', 'latin1')
 const ROOT_LABEL = Buffer.from('chatelaine/root/v1\0', 'latin1')
 

@@ -1,5 +1,6 @@
 import type { Event } from '../../schemas/events.ts'
 import type { KeySpecName, WrappingAlgorithmName } from '../../schemas/keys.ts'
+import type { Checkpoint } from './checkpoint.ts'
 import type { Instruction, MaterialRef, OutputOf, TokenPlace } from './instruction.ts'
 import type { Failure, Result } from './result.ts'
 import type { Sensitive } from './sensitive.ts'
@@ -170,8 +171,13 @@ export interface Hsm {
     backend: string,
     signal: AbortSignal,
   ): Promise<Result<{ readonly handleKey: boolean; readonly ledgerRoot: boolean; readonly others: number }>>
-  /** Ed25519 signature of `message` by `ledger-root`. */
+  /**
+   * Ed25519 signature by `ledger-root` of a message of the ledger, which begins with a label `chatelaine/…/v1` ‖ 00;
+   * INVALID_REQUEST for any other, so that no checkpoint can be signed this way.
+   */
   signAsRoot(backend: string, message: Uint8Array, signal: AbortSignal): Promise<Result<Uint8Array>>
+  /** Ed25519 signature by `ledger-root` of a checkpoint's text, which the host makes itself; INVALID_REQUEST for another ledger's. */
+  signCheckpoint(backend: string, checkpoint: Checkpoint, signal: AbortSignal): Promise<Result<Uint8Array>>
   unsealContextKey(backend: string, sealed: Uint8Array, signal: AbortSignal): Promise<Result<Sensitive>>
   close(): Promise<void>
 }
@@ -204,6 +210,26 @@ export interface Appended<V> {
   readonly refused?: Failure
 }
 
+/** A checkpoint's place: the sequence it covers, and the time since it was signed. */
+export interface CheckpointPlace {
+  readonly size: number
+  readonly ageMs: number
+}
+
+export interface CheckpointStatus {
+  /** The newest that this process signed. */
+  readonly signed?: CheckpointPlace
+  /** The newest that as many anchors have as must agree. */
+  readonly anchored?: CheckpointPlace
+  /** Each anchor with the newest checkpoint it has, and what is wrong with it now. */
+  readonly anchors: readonly {
+    readonly name: string
+    readonly size?: number
+    readonly failing?: 'unanswered' | 'ahead' | 'disagrees'
+    readonly why?: string
+  }[]
+}
+
 export interface LedgerStatus {
   readonly role: 'starting' | 'writer' | 'follower' | 'stopped'
   readonly epoch: number
@@ -213,6 +239,7 @@ export interface LedgerStatus {
   readonly inDoubt: boolean
   /** Set while a commit is in doubt past its deadline: until it is settled, no record is taken. */
   readonly overdue?: true
+  readonly checkpoints?: CheckpointStatus
   /** Set when the ledger stopped for good: which sequence, and why. */
   readonly alarm?: string
 }

@@ -95,6 +95,7 @@ export const createHsm = async (options: HsmOptions): Promise<Hsm> => {
     },
     genesisState: (id, signal) => ask(id, { kind: 'genesisState' }, signal),
     signAsRoot: (id, message, signal) => ask(id, { kind: 'signAsRoot', message }, signal),
+    signCheckpoint: (id, checkpoint, signal) => ask(id, { kind: 'signCheckpoint', checkpoint }, signal),
     unsealContextKey: (id, sealed, signal) => ask(id, { kind: 'unsealContextKey', sealed }, signal),
     close: backends.stop,
   }

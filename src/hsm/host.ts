@@ -2,12 +2,13 @@ import pkcs11 from 'pkcs11js'
 import type { Instruction } from '../core/instruction.ts'
 import { decrypt, encrypt, generateDataKey, random, reEncrypt } from './hostCrypto.ts'
 import { exportKey } from './hostExport.ts'
-import { createGenesis, createHandleKey, readGenesisState, signAsRoot, unsealContextKey } from './hostGenesis.ts'
+import { createGenesis, createHandleKey, readGenesisState, unsealContextKey } from './hostGenesis.ts'
 import { generateWrappingKey, importKey } from './hostImport.ts'
 import { destroyObjects, findIds, readInventory } from './hostInventory.ts'
 import { destroyKey, generateKey } from './hostKeys.ts'
 import { generateDataKeyPair } from './hostPairs.ts'
 import type { AdminRequest, Greeting, HostReply, HostRequest, OpenHost } from './hostRequest.ts'
+import { signAsRoot, signCheckpoint } from './hostRoot.ts'
 import { generateMac, sign, verify, verifyMac } from './hostSigning.ts'
 import { createKeyStore } from './keyStore.ts'
 import type { Libraries, Library } from './library.ts'
@@ -193,6 +194,8 @@ const administer = async (host: OpenHost, request: AdminRequest): Promise<HostRe
       return readGenesisState(host)
     case 'signAsRoot':
       return signAsRoot(host, request.message)
+    case 'signCheckpoint':
+      return signCheckpoint(host, request.checkpoint)
     case 'unsealContextKey':
       return unsealContextKey(host, request.sealed)
     case 'forget': {

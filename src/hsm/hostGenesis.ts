@@ -1,10 +1,9 @@
 import pkcs11, { type Handle } from 'pkcs11js'
 import { must } from '../core/result.ts'
 import { Sensitive } from '../core/sensitive.ts'
-import { asBuffer, randomFrom } from './gcm.ts'
+import { randomFrom } from './gcm.ts'
 import { findByLabel, generatePair, generateSecret, readSpki } from './hostKeys.ts'
 import type { AdminOutputs, HostReply, OpenHost } from './hostRequest.ts'
-import { signWith } from './hostSigning.ts'
 import { toHandleKeyLabel, toLabelPrefix, toLedgerRootLabel } from './material.ts'
 import { findMechanism } from './mechanisms.ts'
 import { refuse } from './pkcs11Failure.ts'
@@ -99,25 +98,6 @@ export const readGenesisState = async (host: OpenHost): Promise<HostReply<AdminO
       others: others.length,
     },
   }
-}
-
-/** Rare (an epoch's opening, checkpoints), so the key is looked up each time and no copy of it is kept. */
-export const signAsRoot = async (host: OpenHost, message: Uint8Array): Promise<HostReply<Uint8Array>> => {
-  const row = findMechanism('ED25519', 'sign')
-  must(row !== undefined, 'the table has ED25519')
-  const found = findByLabel(host, pkcs11.CKO_PRIVATE_KEY, toLedgerRootLabel(host.origin)).filter((object) =>
-    isGenerated(host.token, object),
-  )
-  const [root, ...others] = found
-  if (root === undefined || others.length > 0)
-    return refuse('HSM_UNAVAILABLE', 'this backend does not hold exactly one ledger-root of this ledger')
-  const call = {
-    handle: root,
-    mechanism: { mechanism: row.mechanism },
-    message: asBuffer(message),
-    timing: 'sign-root',
-  }
-  return { ok: true, value: await signWith(host, call) }
 }
 
 export const unsealContextKey = async (host: OpenHost, sealed: Uint8Array): Promise<HostReply<Sensitive>> => {

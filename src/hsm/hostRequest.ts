@@ -1,4 +1,5 @@
 import type { KeySpecName } from '../../schemas/keys.ts'
+import type { Checkpoint } from '../core/checkpoint.ts'
 import type { Instruction, MaterialRef, Outputs } from '../core/instruction.ts'
 import type { Genesis, HsmObject, WrappingSupport } from '../core/ports.ts'
 import { Sensitive } from '../core/sensitive.ts'
@@ -16,6 +17,7 @@ export type AdminRequest =
   | { readonly kind: 'createHandleKey' }
   | { readonly kind: 'genesisState' }
   | { readonly kind: 'signAsRoot'; readonly message: Uint8Array }
+  | { readonly kind: 'signCheckpoint'; readonly checkpoint: Checkpoint }
   | { readonly kind: 'unsealContextKey'; readonly sealed: Uint8Array }
   /** Drops copies of a version, or of everything, and looks the handle key up again. */
   | { readonly kind: 'forget'; readonly lid?: string; readonly version?: number }
@@ -33,6 +35,7 @@ export interface AdminOutputs {
   readonly createHandleKey: 'found' | 'made'
   readonly genesisState: { readonly handleKey: boolean; readonly ledgerRoot: boolean; readonly others: number }
   readonly signAsRoot: Uint8Array
+  readonly signCheckpoint: Uint8Array
   readonly unsealContextKey: Sensitive
   readonly forget: { readonly handleKey: boolean }
 }
@@ -101,6 +104,7 @@ const SHAPES: Readonly<Record<HostRequestKind, (value: unknown) => boolean>> = {
   createHandleKey: isFoundOrMade,
   genesisState: (value) => has(value, 'handleKey', isFlag) && has(value, 'ledgerRoot', isFlag),
   signAsRoot: isBytes,
+  signCheckpoint: isBytes,
   unsealContextKey: (value) => value instanceof Sensitive,
   forget: (value) => has(value, 'handleKey', isFlag),
 }

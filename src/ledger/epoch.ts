@@ -82,7 +82,11 @@ const createKeyPair = (): { readonly publicKey: Uint8Array; readonly privateKey:
 }
 
 /** What every event has that the service makes itself: principal is the ledger, transport internal, request id its own id. */
-export const toServiceEnvelope = (origin: string, type: 'LedgerCreated' | 'EpochOpened', timeMs: number) => {
+export const toServiceEnvelope = (
+  origin: string,
+  type: 'LedgerCreated' | 'EpochOpened' | 'LedgerRecovered',
+  timeMs: number,
+) => {
   const id = createUuidV7(timeMs)
   return {
     id,

@@ -11,6 +11,8 @@ export type LedgerFaultKind =
   | 'head_file_unreadable'
   | 'shorter_than_anchor'
   | 'anchor_disagrees'
+  | 'anchors_unanswered'
+  | 'writer_lives'
   | 'bad_commit'
   | 'cannot_fold'
   | 'genesis_refused'

@@ -2,12 +2,10 @@ import type { NatsConnection } from '@nats-io/transport-node'
 import { LIMITS } from '../../schemas/limits.ts'
 import type { Scheduler, Telemetry } from '../core/ports.ts'
 import { ok } from '../core/result.ts'
-import { meetsAnchor } from './anchor.ts'
 import type { CommitStream } from './commitStream.ts'
 import { describeError, faulty, type LedgerResult } from './fault.ts'
-import type { Head } from './headFile.ts'
 import { followMessages, readMessages } from './streamReader.ts'
-import type { Tip, Verifier } from './tip.ts'
+import { type Tip, toReached, type Verifier } from './tip.ts'
 import { wait } from './wait.ts'
 
 export interface Reader {
@@ -20,26 +18,28 @@ export interface Reader {
 }
 
 /**
- * Reads, verifies and folds everything up to `until`. An interrupted connection only delays it. Faults: `bad_commit`
- * (also for missing messages), `cannot_fold`, `anchor_disagrees`. Ends early without a fault when the signal fires.
+ * Reads, verifies and folds everything up to `until`. An interrupted connection only delays it; a gap that a
+ * `LedgerRecovered` closes is passed. Faults: `bad_commit` (also for missing messages), `cannot_fold`. Ends early without a
+ * fault when the signal fires.
  */
 export const catchUp = async (
-  reader: Reader & { readonly until: number; readonly anchor?: Head | undefined },
+  reader: Reader & { readonly until: number },
   signal: AbortSignal,
 ): Promise<LedgerResult<void>> => {
-  const { tip, until } = reader
-  while (!signal.aborted && tip().view.at.seq < until) {
-    const before = tip().view.at.seq
-    const range = { from: before + 1, to: until }
-    const read = await readAll(reader, readMessages(reader.connection, range, signal), signal)
+  const { tip, until, verifier } = reader
+  while (!signal.aborted && toReached(tip()) < until) {
+    const range = { from: toReached(tip()) + 1, to: until }
+    const messages = readMessages(reader.connection, range, signal)
+    const read = await readAll({ ...reader, messages, step: verifier.read }, signal)
     if (!read.ok) return read
-    if (read.value === 'interrupted' || signal.aborted || tip().view.at.seq >= until) continue
+    if (read.value === 'interrupted' || signal.aborted || toReached(tip()) >= until) continue
     return faulty(
       'bad_commit',
-      `commits ${tip().view.at.seq + 1} to ${until} of the ledger are missing in the stream; run ledger verify`,
+      `commits ${toReached(tip()) + 1} to ${until} of the ledger are missing in the stream; run ledger verify`,
     )
   }
-  return ok(undefined)
+  const { gap } = tip()
+  return gap === undefined || signal.aborted ? ok(undefined) : { ok: false, error: gap.fault }
 }
 
 /** Reads the few newest commits one by one, in the shortest time: an epoch can only be opened right after the last one. */
@@ -62,26 +62,20 @@ export const stepToEnd = async (
 export const follow = async (reader: Reader, signal: AbortSignal): Promise<LedgerResult<void>> => {
   while (!signal.aborted) {
     const messages = followMessages(reader.connection, reader.tip().view.at.seq + 1, signal)
-    const read = await readAll(reader, messages, signal)
+    const read = await readAll({ ...reader, messages, step: reader.verifier.advance }, signal)
     if (!read.ok) return read
   }
   return ok(undefined)
 }
 
 const readAll = async (
-  reader: Reader & { readonly anchor?: Head | undefined },
-  messages: ReturnType<typeof followMessages>,
+  reader: Reader & { readonly messages: ReturnType<typeof followMessages>; readonly step: Verifier['advance'] },
   signal: AbortSignal,
 ): Promise<LedgerResult<'ended' | 'interrupted'>> => {
   try {
-    for await (const message of messages) {
-      const next = reader.verifier.advance(reader.tip(), message)
+    for await (const message of reader.messages) {
+      const next = reader.step(reader.tip(), message)
       if (!next.ok) return next
-      if (!meetsAnchor(reader.anchor, next.value.view.at))
-        return faulty(
-          'anchor_disagrees',
-          `commit ${message.seq} is not the one the head file remembers: history was rewritten. Restore the JetStream store, or the head file if that was changed`,
-        )
       reader.onTip(next.value)
     }
     return ok('ended')

@@ -17,7 +17,7 @@ import { formatHead } from './headFile.ts'
 import { createNatsStream } from './natsStream.ts'
 import { checkServer, type SyncCheck } from './server.ts'
 import { settleCommit } from './settle.ts'
-import { checkStream, provisionStream } from './stream.ts'
+import { checkStream, provisionCheckpoints, provisionStream } from './stream.ts'
 import { createVerifier, type Tip, type Verifier } from './tip.ts'
 import { wait } from './wait.ts'
 
@@ -26,6 +26,8 @@ export const toLedgerFiles = (dataDir: string) => ({
   origin: join(dataDir, 'origin'),
   vkey: join(dataDir, 'ledger-root.vkey'),
   head: join(dataDir, 'head.json'),
+  checkpoint: join(dataDir, 'checkpoint'),
+  tree: join(dataDir, 'tree'),
 })
 
 const ORIGIN_PATTERN = /^[a-z0-9-]{1,32}\/[0-9a-f]{16}$/
@@ -67,6 +69,8 @@ export interface InitOptions {
   /** May append to it. */
   readonly connection: NatsConnection
   readonly replicas: number
+  /** The stream of checkpoints is on this server too. */
+  readonly keepsCheckpoints: boolean
   readonly sync: SyncCheck
   readonly hsm: Pick<Hsm, 'genesisState' | 'createGenesis' | 'signAsRoot'>
   readonly backend: string
@@ -87,6 +91,10 @@ export const initLedger = async (options: InitOptions, signal: AbortSignal): Pro
   if (!server.ok) return server
   const provisioned = await provisionStream(options.provision, options.replicas)
   if (!provisioned.ok) return provisioned
+  const remembering = options.keepsCheckpoints
+    ? await provisionCheckpoints(options.provision, options.replicas)
+    : provisioned
+  if (!remembering.ok) return remembering
   const stream = await checkStream(options.connection, options.replicas)
   if (!stream.ok) return stream
   const state = await options.hsm.genesisState(options.backend, signal)

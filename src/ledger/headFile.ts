@@ -37,6 +37,8 @@ export const formatHead = (head: Head): string =>
 export interface HeadFile {
   /** Remembers the head; the file follows within `headFileLagMs`, off the caller's path. */
   note(head: Head): void
+  /** Writes what is remembered now. Rejects if it cannot. */
+  write(): Promise<void>
   /** Writes what is remembered now and stops the timer. */
   close(): Promise<void>
 }
@@ -52,37 +54,46 @@ export const createHeadFile = (
   },
 ): HeadFile => {
   let noted: Head | undefined
-  let writing: Promise<void> | undefined
+  let writing: Promise<boolean> | undefined
   let cancel: (() => void) | undefined
 
-  const write = async (): Promise<void> => {
+  const write = async (): Promise<boolean> => {
     const head = noted
     noted = undefined
-    if (head === undefined) return
+    if (head === undefined) return true
     try {
       await replaceFile(path, formatHead(head))
+      return true
     } catch (error) {
       noted ??= head
       ports.telemetry.log('error', 'the head file could not be written', { error: describeError(error) })
+      return false
     }
   }
-  const start = (): void => {
+  const start = (): Promise<boolean> => {
     cancel = undefined
-    writing = write().finally(() => {
+    const now = write()
+    writing = now.finally(() => {
       writing = undefined
       if (noted !== undefined) schedule()
     })
+    return now
   }
   let closed = false
   const schedule = (): void => {
     if (closed || cancel !== undefined || writing !== undefined) return
     // Half the promised lag is waited, the other half is for the write itself.
-    cancel = ports.scheduler.after((ports.lagMs ?? LIMITS.headFileLagMs) / 2, start)
+    cancel = ports.scheduler.after((ports.lagMs ?? LIMITS.headFileLagMs) / 2, () => void start())
   }
   return {
     note(head) {
       noted = head
       schedule()
+    },
+    async write() {
+      await writing
+      cancel?.()
+      if (!(await start())) throw new Error('the head file could not be written')
     },
     async close() {
       closed = true

@@ -3,19 +3,26 @@ import type { View } from '../../projections/view.ts'
 import { LIMITS } from '../../schemas/limits.ts'
 import type { Ledger, LedgerStatus } from '../core/ports.ts'
 import { fail, ok } from '../core/result.ts'
-import { checkHead } from './anchor.ts'
+import type { Anchor } from './anchors/anchor.ts'
+import { createHeadAnchor } from './anchors/headAnchor.ts'
+import { checkHead } from './anchors/headCheck.ts'
+import { recallAnchors } from './anchors/recall.ts'
+import { createAnchorWatch, type NamedMemory } from './anchors/watch.ts'
 import { createAppendQueue } from './appendQueue.ts'
+import { type Checkpoints, createCheckpoints } from './checkpoints.ts'
 import { measureClockSkew } from './clockSkew.ts'
 import { EPOCH_LIMITS } from './epoch.ts'
 import { createEventCheck } from './eventCheck.ts'
 import type { LedgerResult } from './fault.ts'
-import { createHeadFile, type Head, readHeadFile } from './headFile.ts'
-import { bootLife, type LedgerBounds, type LedgerOptions, type LedgerRole, type LifeState, runLife } from './life.ts'
+import { createHeadFile, type Head, type HeadFile, readHeadFile } from './headFile.ts'
+import { type Boot, bootLife, type Life, type LifeState, runLife } from './life.ts'
 import { createMetrics, type LedgerMetrics } from './metrics.ts'
 import { createNatsStream } from './natsStream.ts'
+import type { LedgerBounds, LedgerOptions, LedgerRole } from './options.ts'
 import { checkServer } from './server.ts'
 import { checkStream } from './stream.ts'
 import { createVerifier } from './tip.ts'
+import { createTreeKeeper } from './treeKeeper.ts'
 
 /** The `Ledger` port and what only a composition root needs of it. It does not own the connections. */
 export interface LedgerService extends Ledger<View, Guard> {
@@ -37,31 +44,59 @@ const NOT_WRITER = fail('LEDGER_UNAVAILABLE', 'this instance does not write the 
 export const createLedger = async (options: LedgerOptions): Promise<LedgerResult<LedgerService>> => {
   const server = await checkServer(options.connection, options.sync)
   if (!server.ok) return server
-  const stream = await checkStream(options.connection, options.replicas)
-  if (!stream.ok) return stream
   const anchor = await readHeadFile(options.headFile)
   if (!anchor.ok) return anchor
+  const { clock, scheduler, telemetry, checkpoints } = options
+  const headFile = createHeadFile(options.headFile, { clock, scheduler, telemetry })
+  const anchors = [createHeadAnchor(headFile, checkpoints.file, options.pin.origin), ...checkpoints.anchors]
+  // All anchors before the stream: it must have reached by then what they remember now.
+  const asking = AbortSignal.timeout(LIMITS.witnessTimeoutMs)
+  const recalled = await recallAnchors(anchors, { required: checkpoints.required, telemetry }, asking)
+  if (!recalled.ok) return recalled
+  const stream = await checkStream(options.connection, options.replicas)
+  if (!stream.ok) return stream
   const found = { origin: options.pin.origin, lastSeq: stream.value.lastSeq, path: options.headFile }
   const checked = checkHead(anchor.value, { ...found, trustOnFirstUse: options.trustOnFirstUse ?? false })
   if (!checked.ok) return checked
-  return ok(startService(options, { head: stream.value.lastSeq, anchor: checked.value }))
+  const { memories, witnesses } = recalled.value
+  const watch = createAnchorWatch([...toMemory(checked.value), ...memories])
+  return ok(startService(options, { headFile, anchors, boot: { head: stream.value.lastSeq, watch, witnesses } }))
 }
+
+const toMemory = (head: Head | undefined): readonly NamedMemory[] =>
+  head === undefined ? [] : [{ name: 'head file', size: head.size, hash: head.hash }]
 
 const startService = (
   options: LedgerOptions,
-  boot: { readonly head: number; readonly anchor: Head | undefined },
+  {
+    headFile,
+    anchors,
+    boot,
+  }: { readonly headFile: HeadFile; readonly anchors: readonly Anchor[]; readonly boot: Boot },
 ): LedgerService => {
   const { clock, scheduler, telemetry } = options
   const bounds: LedgerBounds = { ...DEFAULT_BOUNDS, ...options.bounds }
   const check = createEventCheck()
   const verifier = createVerifier(options.pin, check)
   const queue = createAppendQueue(bounds.appendQueueMax)
-  const headFile = createHeadFile(options.headFile, { clock, scheduler, telemetry })
+  const tree = createTreeKeeper(options.checkpoints.treeFile, options.pin.origin, telemetry)
+  const checkpoints = createCheckpoints({
+    ...options.checkpoints,
+    anchors,
+    sign: (checkpoint, signal) => options.hsm.signCheckpoint(options.backend, checkpoint, signal),
+    tree: tree.file,
+    clock,
+    scheduler,
+    telemetry,
+  })
   const metrics = createMetrics()
   const stopping = new AbortController()
   const listeners: ((role: LedgerRole) => void)[] = []
   const state: LifeState = { tip: verifier.start, role: 'starting', committer: undefined, alarm: undefined }
-  const life = { options, bounds, check, verifier, queue, headFile, metrics, listeners, state, stop: stopping.signal }
+  const life: Life = {
+    ...{ options, bounds, check, verifier, queue, headFile, tree, checkpoints, metrics, listeners, state },
+    stop: stopping.signal,
+  }
   const booted = bootLife(life, boot)
   const running = runLife(life, booted)
 
@@ -76,7 +111,7 @@ const startService = (
     },
     measureClockSkew: () => measureClockSkew(createNatsStream(options.connection), clock),
     view: () => state.tip.view,
-    status: () => toStatus(state, queue.size),
+    status: () => toStatus(state, queue.size, checkpoints),
     whenReady: () => booted,
     onRole: (listener) => void listeners.push(listener),
     metrics: metrics.read,
@@ -86,12 +121,18 @@ const startService = (
       const cancel = scheduler.after(bounds.drainDeadlineMs, () => state.committer?.stop(false))
       await running
       cancel()
+      await checkpoints.close()
+      await tree.close()
       await headFile.close()
     },
   }
 }
 
-const toStatus = ({ tip, role, committer, alarm }: LifeState, queued: number): LedgerStatus => ({
+const toStatus = (
+  { tip, role, committer, alarm }: LifeState,
+  queued: number,
+  checkpoints: Checkpoints,
+): LedgerStatus => ({
   role,
   epoch: tip.view.at.epoch,
   seq: tip.view.at.seq,
@@ -99,6 +140,7 @@ const toStatus = ({ tip, role, committer, alarm }: LifeState, queued: number): L
   queued,
   inDoubt: committer?.phase === 'in_doubt' || committer?.phase === 'overdue',
   ...(committer?.phase === 'overdue' ? { overdue: true } : {}),
+  checkpoints: checkpoints.status(),
   ...(alarm === undefined ? {} : { alarm: alarm.message }),
 })
 

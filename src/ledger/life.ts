@@ -1,59 +1,23 @@
-import type { NatsConnection } from '@nats-io/transport-node'
-import type { Pin } from '../core/chainState.ts'
-import type { Clock, Hsm, LedgerStatus, Scheduler, Telemetry } from '../core/ports.ts'
+import { LIMITS } from '../../schemas/limits.ts'
 import { ok } from '../core/result.ts'
+import type { Anchor } from './anchors/anchor.ts'
+import type { AnchorWatch } from './anchors/watch.ts'
 import type { AppendQueue } from './appendQueue.ts'
+import type { Checkpoints } from './checkpoints.ts'
 import { type Committer, createCommitter, type End } from './committer.ts'
 import { answerAsWriter, askForWriter, untilVacant } from './election.ts'
-import { createEpochOpener, type EpochLimits } from './epoch.ts'
+import { createEpochOpener } from './epoch.ts'
 import type { EventCheck } from './eventCheck.ts'
 import { describeError, faulty, type LedgerFault, type LedgerResult } from './fault.ts'
 import { catchUp, follow, type Reader, stepToEnd } from './follower.ts'
-import type { Head, HeadFile } from './headFile.ts'
-import type { Committed, createMetrics } from './metrics.ts'
+import type { HeadFile } from './headFile.ts'
+import type { createMetrics } from './metrics.ts'
 import { createNatsStream } from './natsStream.ts'
-import type { SyncCheck } from './server.ts'
+import type { LedgerBounds, LedgerOptions, LedgerRole } from './options.ts'
 import { readLastSeq } from './stream.ts'
 import type { Tip, Verifier } from './tip.ts'
+import type { TreeKeeper } from './treeKeeper.ts'
 import { wait } from './wait.ts'
-
-export type LedgerRole = LedgerStatus['role']
-
-/** Bounds that a test may tighten; the defaults are `LIMITS`. */
-export interface LedgerBounds {
-  readonly appendDeadlineMs: number
-  readonly appendQueueMax: number
-  readonly writerAskIntervalMs: number
-  readonly writerJitterMs: number
-  readonly drainDeadlineMs: number
-  readonly epoch: EpochLimits
-}
-
-export interface LedgerOptions {
-  /** The `kms-ledger` user: stream, and the question who writes. */
-  readonly connection: NatsConnection
-  /** The `kms-front` user: answers that question while this process writes. */
-  readonly front: NatsConnection
-  readonly pin: Pin
-  readonly replicas: number
-  readonly sync: SyncCheck
-  readonly hsm: Pick<Hsm, 'signAsRoot'>
-  /** The backend that holds `ledger-root`. */
-  readonly backend: string
-  /** Shown in `EpochOpened`, for people: host and process id, ≤ 128 characters. */
-  readonly writer: string
-  readonly headFile: string
-  /** Start without a head file: whoever controls the storage could have cut history before now. */
-  readonly trustOnFirstUse?: boolean
-  /** Open an epoch at once instead of waiting until no writer answers. */
-  readonly takeOver?: boolean
-  readonly clock: Clock
-  readonly scheduler: Scheduler
-  readonly telemetry: Telemetry
-  readonly bounds?: Partial<LedgerBounds>
-  /** Each commit this process made, once it is durable and folded, before its callers are answered. Must not throw. */
-  onCommitted?(committed: Committed): void
-}
 
 /** All that changes while the ledger lives. */
 export interface LifeState {
@@ -72,23 +36,61 @@ export interface Life {
   readonly verifier: Verifier
   readonly queue: AppendQueue
   readonly headFile: HeadFile
+  readonly tree: TreeKeeper
+  readonly checkpoints: Checkpoints
   readonly metrics: ReturnType<typeof createMetrics>
   readonly listeners: readonly ((role: LedgerRole) => void)[]
   readonly state: LifeState
   readonly stop: AbortSignal
 }
 
-/** Reads and verifies up to the head seen at start; the anchor must be met on the way. */
-export const bootLife = async (
-  life: Life,
-  boot: { readonly head: number; readonly anchor: Head | undefined },
-): Promise<LedgerResult<void>> => {
+/** What a start has to meet: the head of the stream, and what the anchors remember. */
+export interface Boot {
+  readonly head: number
+  readonly watch: AnchorWatch
+  /** Those that remember something which only a checkpoint can tell. */
+  readonly witnesses: readonly Anchor[]
+}
+
+/** Reads and verifies up to the head seen at start; what the anchors remember must be met on the way. */
+export const bootLife = async (life: Life, boot: Boot): Promise<LedgerResult<void>> => {
   try {
-    const read = await catchUp({ ...toReader(life), until: boot.head, anchor: boot.anchor }, life.stop)
-    return life.stop.aborted ? faulty('stopped', 'the service stops') : read
+    const reader = toReader(life)
+    const onTip = (next: Tip): void => {
+      boot.watch.see(life.state.tip, next)
+      reader.onTip(next)
+    }
+    const read = await catchUp({ ...reader, onTip, until: boot.head }, life.stop)
+    if (life.stop.aborted) return faulty('stopped', 'the service stops')
+    if (!read.ok) return read
+    const fault = boot.watch.judge(life.state.tip) ?? (await confirmWitnesses(life, boot))
+    return fault === undefined ? read : { ok: false, error: fault }
   } catch (error) {
     return faulty('unreachable', `the ledger cannot be read: ${describeError(error)}`)
   }
+}
+
+/** Whether the witnesses have cosigned this ledger and no other: they tell it by cosigning what it is now. */
+const confirmWitnesses = async (
+  { checkpoints, state, stop, options }: Life,
+  boot: Boot,
+): Promise<LedgerFault | undefined> => {
+  const standing = boot.watch.listStanding(state.tip)
+  const witnesses = boot.witnesses.filter(({ name }) => standing.has(name))
+  if (witnesses.length === 0) return undefined
+  const signal = AbortSignal.any([stop, AbortSignal.timeout(LIMITS.checkpointDeadlineMs)])
+  const round = await checkpoints.round(state.tip, signal, witnesses)
+  if (!round.ok) {
+    options.telemetry.log('warn', 'the witnesses could not be asked at start', { why: round.error })
+    return undefined
+  }
+  for (const { anchor, kept } of round.value.answers)
+    if (kept.kind === 'disagrees')
+      return {
+        kind: 'anchor_disagrees',
+        message: `${anchor.name} remembers another ledger: ${kept.why}. The ledger was rewritten or forked at or before what it has cosigned; what can be done stands in docs/RUNBOOK.md, "The ledger is refused"`,
+      }
+  return undefined
 }
 
 /** Follows and, when nobody writes, writes; until it is stopped or history goes wrong. Never rejects. */
@@ -130,7 +132,9 @@ const enter = ({ state, options, listeners }: Life, role: LedgerRole): void => {
   for (const listener of listeners) listener(role)
 }
 
-const moveTip = ({ state, headFile }: Life, next: Tip): void => {
+const moveTip = ({ state, headFile, tree }: Life, next: Tip): void => {
+  // A gap moves the chain alone.
+  if (next.tree !== state.tip.tree) tree.put(next.tree)
   state.tip = next
   const { origin, seq, hash } = next.view.at
   // During the boot the head file is the anchor that has still to be met.
@@ -228,6 +232,7 @@ const reign = async (life: Life): Promise<End> => {
     telemetry,
     onTip(next, done) {
       moveTip(life, next)
+      life.checkpoints.note(next)
       life.metrics.count(done)
       options.onCommitted?.(done)
     },

@@ -1,6 +1,19 @@
-import { JetStreamApiCodes, JetStreamApiError, jetstreamManager } from '@nats-io/jetstream'
+import {
+  DiscardPolicy,
+  JetStreamApiCodes,
+  JetStreamApiError,
+  jetstreamManager,
+  RetentionPolicy,
+  StorageType,
+} from '@nats-io/jetstream'
 import type { NatsConnection } from '@nats-io/transport-node'
-import { STREAM_LEDGER, SUBJECT_STATE, SUBJECT_USAGE } from '../../schemas/events.ts'
+import {
+  STREAM_CHECKPOINTS,
+  STREAM_LEDGER,
+  SUBJECT_CHECKPOINTS,
+  SUBJECT_STATE,
+  SUBJECT_USAGE,
+} from '../../schemas/events.ts'
 import { LIMITS } from '../../schemas/limits.ts'
 import { ok } from '../core/result.ts'
 import { describeError, faulty, type LedgerResult } from './fault.ts'
@@ -88,14 +101,46 @@ export const provisionStream = async (connection: NatsConnection, replicas: numb
   }
 }
 
+/** Creates the stream of checkpoints where there is none. Needs a user that may: `provision`, on the ledger's own server. */
+export const provisionCheckpoints = async (
+  connection: NatsConnection,
+  replicas: number,
+): Promise<LedgerResult<void>> => {
+  try {
+    const manager = await jetstreamManager(connection, { checkAPI: false, timeout: LIMITS.natsRequestTimeoutMs })
+    try {
+      await manager.streams.info(STREAM_CHECKPOINTS)
+    } catch (error) {
+      if (!isStreamMissing(error)) throw error
+      await manager.streams.add({ ...CHECKPOINTS, num_replicas: replicas })
+    }
+    return ok(undefined)
+  } catch (error) {
+    return faulty('unreachable', `cannot create the stream ${STREAM_CHECKPOINTS}: ${describeError(error)}`)
+  }
+}
+
+/** The oldest go when there are too many: each is a statement about all before it. */
+const CHECKPOINTS = {
+  name: STREAM_CHECKPOINTS,
+  subjects: [SUBJECT_CHECKPOINTS],
+  retention: RetentionPolicy.Limits,
+  storage: StorageType.File,
+  discard: DiscardPolicy.Old,
+  max_msgs: LIMITS.checkpointsStoredMax,
+  deny_delete: true,
+  deny_purge: true,
+}
+
 /** The stream as it stands: sequences count from 1, `lastSeq` 0 is empty. */
 export interface StreamState {
   readonly lastSeq: number
 }
 
 /**
- * Reads the stream's configuration and state back. Faults: `stream_missing`, `stream_altered` (a deviation, or messages
- * that are gone), `unreachable`.
+ * Reads the stream's configuration and state back. Faults: `stream_missing`, `stream_altered` (a deviation, or a first
+ * message that is not commit 1), `unreachable`. Messages that are gone further on are found by reading: a
+ * `LedgerRecovered` may have named them.
  */
 export const checkStream = async (connection: NatsConnection, replicas: number): Promise<LedgerResult<StreamState>> => {
   try {
@@ -103,7 +148,6 @@ export const checkStream = async (connection: NatsConnection, replicas: number):
     const { config, state } = await manager.streams.info(STREAM_LEDGER)
     const deviations = [...listDeviations({ ...config }, replicas)]
     if (state.last_seq > 0 && state.first_seq !== 1) deviations.push(`its first message is ${state.first_seq}, not 1`)
-    if ((state.num_deleted ?? 0) > 0) deviations.push(`${state.num_deleted} of its messages are deleted`)
     return deviations.length === 0
       ? ok({ lastSeq: state.last_seq })
       : faulty(

@@ -1,17 +1,32 @@
 import type { EventMeta } from '../../projections/projection.ts'
 import { createEmptyView, foldEvent, moveTo, type View } from '../../projections/view.ts'
-import { extendChain, startChain, stepChain } from '../core/chain.ts'
+import { extendChain, reachedBy, startChain, stepChain } from '../core/chain.ts'
 import type { ChainState, Pin } from '../core/chainState.ts'
 import type { Commit, EncodedCommit } from '../core/commit.ts'
+import type { VerifyKey } from '../core/ed25519.ts'
+import type { Anchor, LedgerEvent } from '../core/ledgerEvents.ts'
+import { toLeafHash } from '../core/merkle.ts'
 import { ok } from '../core/result.ts'
 import type { StoredMessage } from './commitStream.ts'
 import type { EventCheck } from './eventCheck.ts'
-import { describeError, faulty, type LedgerResult } from './fault.ts'
+import { describeError, faulty, type LedgerFault, type LedgerResult } from './fault.ts'
+import { EMPTY_GROWTH, type GapLeaves, type Growth, growTree, skipLeaves } from './growth.ts'
 
-/** The ledger as far as it is verified and folded: an immutable value, chain and view always at the same commit. */
+/**
+ * The ledger as far as it is verified and folded: an immutable value. Chain, view and tree are always at the same commit,
+ * except that the chain alone goes on through a gap.
+ */
 export interface Tip {
   readonly chain: ChainState
   readonly view: View
+  /** The Merkle tree over all sequences up to the view's, and what the last step added to it. */
+  readonly tree: Growth
+  /** Every root key that was ever in force, the newest last, with the first size of a checkpoint that it may sign. */
+  readonly roots: readonly { readonly fromSize: number; readonly key: VerifyKey }[]
+  /** Anchors that a `LedgerRecovered` has given up. */
+  readonly lost: readonly Anchor[]
+  /** What stands after the view's commit and is not a valid commit; only a `LedgerRecovered` goes on. */
+  readonly gap?: { readonly leaves: GapLeaves; readonly fault: LedgerFault }
 }
 
 export interface Verifier {
@@ -22,27 +37,76 @@ export interface Verifier {
    * both name the sequence, the latter the event's index and type too.
    */
   advance(tip: Tip, message: StoredMessage): LedgerResult<Tip>
+  /**
+   * The same for who reads what is long written: a message that is not a valid commit, or is missing, opens a gap, which a
+   * `LedgerRecovered` further on may close. Who has read to the end and stands in a gap has found its `fault`.
+   */
+  read(tip: Tip, message: StoredMessage): LedgerResult<Tip>
   /** The tip after an ordinary commit of our own, whose events are folded into `view` already. */
   extend(tip: Tip, commit: EncodedCommit, folded: { readonly view: View; readonly timeMs: number }): Tip
 }
 
-export const createVerifier = (pin: Pin, check: EventCheck): Verifier => ({
-  start: { chain: startChain(pin), view: createEmptyView(pin.origin) },
-  advance(tip, message) {
+export const createVerifier = (pin: Pin, check: EventCheck): Verifier => {
+  const chain = startChain(pin)
+  const read: Verifier['read'] = (tip, message) => {
+    const missing = message.seq - toReached(tip) - 1
     const step = stepChain(tip.chain, message, { signatures: 'all' })
     const [finding] = step.findings
-    if (!step.ok || finding !== undefined)
-      return faulty(
-        'bad_commit',
-        `sequence ${finding?.seq ?? message.seq} of the ledger is not a valid commit: ${finding?.reason ?? 'unknown'}. Nothing is appended after it; run ledger verify`,
-      )
+    const fault = toBadCommit(finding?.seq ?? message.seq, finding?.reason)
+    if (finding?.kind === 'lasting') return { ok: false, error: fault }
+    if (!step.ok) {
+      const leaves = skipLeaves(tip.gap?.leaves, { missing, payload: message.payload })
+      return ok({ ...tip, chain: step.state, gap: { leaves, fault: tip.gap?.fault ?? fault } })
+    }
     const view = foldCommit(tip.view, step.commit, check)
-    return view.ok ? ok({ chain: step.state, view: place(view.value, step.state, step.commit.head.timeMs) }) : view
-  },
-  extend(tip, commit, { view, timeMs }) {
-    const chain = extendChain(tip.chain, commit)
-    return { chain, view: place(view, chain, timeMs) }
-  },
+    if (!view.ok) return view
+    const gap = missing > 0 ? skipLeaves(tip.gap?.leaves, { missing }) : tip.gap?.leaves
+    const { gap: _closed, ...open } = tip
+    return ok({
+      ...open,
+      ...toRecord(tip, step),
+      chain: step.state,
+      view: place(view.value, step.state, step.commit.head.timeMs),
+      tree: growTree(tip.tree, gap, toLeafHash(step.commit.envelope)),
+    })
+  }
+  return {
+    start: {
+      chain,
+      view: createEmptyView(pin.origin),
+      tree: EMPTY_GROWTH,
+      roots: [{ fromSize: 0, key: chain.root }],
+      lost: [],
+    },
+    read,
+    advance(tip, message) {
+      const next = read(tip, message)
+      if (next.ok && next.value.gap !== undefined) return { ok: false, error: next.value.gap.fault }
+      return next
+    },
+    extend(tip, commit, { view, timeMs }) {
+      const next = extendChain(tip.chain, commit)
+      const tree = growTree(tip.tree, undefined, toLeafHash(commit.envelope))
+      return { ...tip, chain: next, view: place(view, next, timeMs), tree }
+    },
+  }
+}
+
+/** The last sequence read, valid or not. */
+export const toReached = ({ chain }: Tip): number => reachedBy(chain)
+
+const toBadCommit = (seq: number, reason = 'unknown'): LedgerFault => ({
+  kind: 'bad_commit',
+  message: `sequence ${seq} of the ledger is not a valid commit: ${reason}. Nothing is appended after it; run ledger verify`,
+})
+
+/** What special commits leave behind beside the chain's own state. */
+const toRecord = (
+  { roots, lost }: Tip,
+  { event, state }: { readonly event: LedgerEvent | undefined; readonly state: ChainState },
+): Pick<Tip, 'roots' | 'lost'> => ({
+  roots: event?.type === 'RootRotated' ? [...roots, { fromSize: state.seq, key: state.root }] : roots,
+  lost: event?.type === 'LedgerRecovered' ? [...lost, ...event.lost] : lost,
 })
 
 const place = (view: View, chain: ChainState, timeMs: number): View =>

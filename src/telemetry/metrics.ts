@@ -94,6 +94,31 @@ const LEDGER_GAUGES: readonly (Named & { readonly read: (status: LedgerStatus) =
   { name: 'kms_ledger_alarm', help: '1 when the ledger has stopped', read: (status) => Number(!!status.alarm) },
 ]
 
+const CHECKPOINT_GAUGES: readonly (Named & { readonly read: (status: LedgerStatus) => number | undefined })[] = [
+  {
+    name: 'kms_ledger_checkpoint_age_seconds',
+    help: 'Time since this process signed its newest checkpoint',
+    read: ({ checkpoints }) => toSeconds(checkpoints?.signed?.ageMs),
+  },
+  {
+    name: 'kms_ledger_anchored_age_seconds',
+    help: 'Age of the newest checkpoint that enough anchors have',
+    read: ({ checkpoints }) => toSeconds(checkpoints?.anchored?.ageMs),
+  },
+  {
+    name: 'kms_ledger_anchored_seq',
+    help: 'Sequence up to which the ledger is anchored',
+    read: ({ checkpoints }) => checkpoints?.anchored?.size,
+  },
+  {
+    name: 'kms_ledger_anchors_failing',
+    help: 'Anchors that did not take the newest checkpoint they were handed',
+    read: ({ checkpoints }) => checkpoints?.anchors.filter(({ failing }) => failing !== undefined).length,
+  },
+]
+
+const toSeconds = (ms: number | undefined): number | undefined => (ms === undefined ? undefined : ms / 1000)
+
 /** A gauge whose value is read at each scrape. */
 const addGauge = (registry: Registry, named: Named, read: () => number): void => {
   new Gauge({
@@ -107,6 +132,17 @@ const addGauge = (registry: Registry, named: Named, read: () => number): void =>
 
 const addLedgerGauges = (registry: Registry, status: () => LedgerStatus): void => {
   for (const { read, ...named } of LEDGER_GAUGES) addGauge(registry, named, () => read(status()))
+  // No value is no statement: a process that has signed nothing yet is not zero seconds behind.
+  for (const { read, ...named } of CHECKPOINT_GAUGES)
+    new Gauge({
+      ...named,
+      registers: [registry],
+      collect() {
+        const value = read(status())
+        if (value === undefined) this.remove()
+        else this.set(value)
+      },
+    })
   new Gauge({
     name: 'kms_ledger_role',
     help: '1 for the role this process has',

@@ -2,6 +2,7 @@ import { createPublicKey, randomBytes, verify } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { KEY_SPECS } from '../../schemas/keys.ts'
 import { LIMITS } from '../../schemas/limits.ts'
+import { toCheckpointText } from '../../src/core/checkpoint.ts'
 import type { MaterialRef } from '../../src/core/instruction.ts'
 import type { Hsm } from '../../src/core/ports.ts'
 import {
@@ -65,10 +66,23 @@ export const describeHsm = (name: string, open: () => Promise<HsmUnderTest>) =>
 
     it('signs as root so that the public key of genesis verifies it', async () => {
       const { rootPublicKey } = unwrap(await hsm.createGenesis(BACKEND, calm))
-      const message = randomBytes(200)
+      const message = Buffer.concat([Buffer.from('chatelaine/sign/v1\0'), randomBytes(200)])
       const signature = unwrap(await hsm.signAsRoot(BACKEND, message, calm))
       const jwk = { kty: 'OKP', crv: 'Ed25519', x: Buffer.from(rootPublicKey).toString('base64url') }
       expect(verify(null, message, createPublicKey({ key: jwk, format: 'jwk' }), signature)).toBe(true)
+    })
+
+    it('signs as root nothing but what bears a label, and the checkpoints of its own ledger', async () => {
+      const { rootPublicKey } = unwrap(await hsm.createGenesis(BACKEND, calm))
+      const checkpoint = { origin: ORIGIN, size: 7, root: randomBytes(32) }
+      const text = Buffer.from(toCheckpointText(checkpoint))
+      const jwk = { kty: 'OKP', crv: 'Ed25519', x: Buffer.from(rootPublicKey).toString('base64url') }
+      const signature = unwrap(await hsm.signCheckpoint(BACKEND, checkpoint, calm))
+      expect(verify(null, text, createPublicKey({ key: jwk, format: 'jwk' }), signature)).toBe(true)
+      const foreign = { ...checkpoint, origin: 'other/0123456789abcdef' }
+      expect(codeOf(await hsm.signCheckpoint(BACKEND, foreign, calm))).toBe('INVALID_REQUEST')
+      for (const message of [text, randomBytes(200), Buffer.from('chatelaine/sign/v1')])
+        expect(codeOf(await hsm.signAsRoot(BACKEND, message, calm))).toBe('INVALID_REQUEST')
     })
 
     it.each([0, 1, 15, 16, 1024, LIMITS.plaintextBytesMax])('decrypts what it encrypted: %i bytes', async (bytes) => {

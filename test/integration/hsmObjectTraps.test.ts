@@ -140,7 +140,8 @@ describe('PKCS#11 objects and sessions on SoftHSM', () => {
       { type: pkcs11.CKA_VALUE_LEN, value: 32 },
     ])
     expect(await host.run({ kind: 'forget' })).toEqual({ ok: true, value: { handleKey: false } })
-    expect(await host.run({ kind: 'signAsRoot', message: NONE })).toMatchObject({ ok: false, code: 'HSM_UNAVAILABLE' })
+    const message = Buffer.from('chatelaine/epoch/v1\0')
+    expect(await host.run({ kind: 'signAsRoot', message })).toMatchObject({ ok: false, code: 'HSM_UNAVAILABLE' })
     lib.C_DestroyObject(token.keeper, planted)
     expect(await host.run({ kind: 'forget' })).toEqual({ ok: true, value: { handleKey: true } })
     host.close()

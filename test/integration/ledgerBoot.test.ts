@@ -128,6 +128,7 @@ describe('a start is refused', () => {
   it('when the stream holds a ledger of another origin or root than the pinned one', async () => {
     const other = { ...stack.pin, origin: 'older/0123456789abcdef' }
     await unlink(stack.files.head)
+    await unlink(stack.files.checkpoint)
     const byOrigin = await refusalOf({ pin: other, trustOnFirstUse: true })
     expect(byOrigin).toMatchObject({ kind: 'bad_commit' })
     expect(byOrigin?.message).toContain('sequence 1')

@@ -32,6 +32,7 @@ describe('init', () => {
       ...own,
       sync,
       replicas: 1,
+      keepsCheckpoints: true,
       dataDir,
       origin: pin.origin,
       provision,

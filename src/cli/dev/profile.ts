@@ -145,6 +145,7 @@ const toDevConfig = (from: {
       auditor: user('auditor'),
       ...(monitorPort === undefined ? {} : { monitor_url: `http://127.0.0.1:${monitorPort}` }),
     },
+    ledger: { anchors: { stream: {} } },
     http: { port: settings.httpPort },
     hsm: {
       backends: [{ id: 'softhsm', lib_path: library, token_label: DEV_TOKEN_LABEL, pin_file: paths.softhsmPin }],

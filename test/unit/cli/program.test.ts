@@ -30,6 +30,7 @@ const services: ServiceCommands = {
   init: async () => 0,
   serve: async (_terminal, { takeOver, trustOnFirstUse }) => (takeOver && !trustOnFirstUse ? 7 : 8),
   sweep: async () => 0,
+  recover: async () => 0,
 }
 
 /** Runs a command line in this process, against a data directory where nothing runs. */

@@ -2,7 +2,7 @@ import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { checkHead, meetsAnchor } from '../../../src/ledger/anchor.ts'
+import { checkHead } from '../../../src/ledger/anchors/headCheck.ts'
 import { connectNats } from '../../../src/ledger/connections.ts'
 import { untilVacant, type WriterAnswer } from '../../../src/ledger/election.ts'
 import { createHeadFile, readHeadFile } from '../../../src/ledger/headFile.ts'
@@ -118,12 +118,6 @@ describe('the head file', () => {
     await expect.poll(() => log.text()).toContain('the head file could not be written')
     directory = await mkdtemp(join(tmpdir(), 'kms-head-'))
     await file.close()
-  })
-
-  it('must be met at its size, and only there', () => {
-    expect(meetsAnchor(head(5), { seq: 5, hash: 'cd'.repeat(32) })).toBe(false)
-    expect(meetsAnchor(head(5), { seq: 5, hash: 'ab'.repeat(32) })).toBe(true)
-    expect(meetsAnchor(head(5), { seq: 4, hash: 'cd'.repeat(32) })).toBe(true)
   })
 
   it('says init is missing when neither it nor a ledger is there', () => {

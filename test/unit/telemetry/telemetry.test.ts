@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import type { CheckpointStatus } from '../../../src/core/ports.ts'
 import { createTelemetry } from '../../../src/telemetry/telemetry.ts'
 
 const capture = () => {
@@ -85,5 +86,26 @@ describe('metrics', () => {
     ]) {
       expect(body).toContain(line)
     }
+  })
+
+  test('the age of the last anchored checkpoint is a gauge, and has no value before there is one', async () => {
+    const { telemetry } = capture()
+    const status = { role: 'writer', epoch: 2, seq: 9, hash: '', queued: 0, inDoubt: false } as const
+    let checkpoints: CheckpointStatus = { anchors: [{ name: 'a' }] }
+    telemetry.metrics.registerGauges({ ledgerStatus: () => ({ ...status, checkpoints }) })
+    expect((await telemetry.metrics.render()).body).not.toMatch(/^kms_ledger_anchored_(age_seconds|seq) /m)
+    checkpoints = {
+      signed: { size: 9, ageMs: 500 },
+      anchored: { size: 7, ageMs: 2500 },
+      anchors: [{ name: 'a' }, { name: 'b', failing: 'unanswered' }],
+    }
+    const { body } = await telemetry.metrics.render()
+    for (const line of [
+      'kms_ledger_checkpoint_age_seconds 0.5',
+      'kms_ledger_anchored_age_seconds 2.5',
+      'kms_ledger_anchored_seq 7',
+      'kms_ledger_anchors_failing 1',
+    ])
+      expect(body).toContain(line)
   })
 })

@@ -1,6 +1,6 @@
-import { ok } from '../core/result.ts'
-import { faulty, type LedgerResult } from './fault.ts'
-import type { Head } from './headFile.ts'
+import { ok } from '../../core/result.ts'
+import { faulty, type LedgerResult } from '../fault.ts'
+import type { Head } from '../headFile.ts'
 
 export interface FoundLedger {
   readonly origin: string
@@ -33,7 +33,3 @@ export const checkHead = (anchor: Head | undefined, found: FoundLedger): LedgerR
     )
   return ok(anchor)
 }
-
-/** Whether a commit is what the anchor remembers at its size. */
-export const meetsAnchor = (anchor: Head | undefined, at: { readonly seq: number; readonly hash: string }): boolean =>
-  anchor === undefined || anchor.size !== at.seq || anchor.hash === at.hash
