@@ -1,6 +1,7 @@
 import { parseArgs } from 'node:util'
 import { benchEncrypt } from './encrypt.ts'
 import { benchHsm } from './hsm.ts'
+import { benchRebuild, benchVerify } from './verify.ts'
 
 /**
  * Benchmarks by name: `npm run -s bench -- NAME [--in-flight N] [--seconds S] [--json]`. With `--json` the last line is
@@ -9,7 +10,8 @@ import { benchHsm } from './hsm.ts'
 const BENCHES: Readonly<Record<string, (options: BenchOptions) => Promise<unknown>>> = {
   'encrypt-nats-msgpack': benchEncrypt,
   hsm: benchHsm,
-  verify: () => import('./verify.ts'),
+  verify: benchVerify,
+  rebuild: benchRebuild,
 }
 
 export interface BenchOptions {

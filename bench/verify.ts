@@ -1,49 +1,102 @@
-import { performance } from 'node:perf_hooks'
-import { createVerifier } from '../src/verify/verifier.ts'
-import { createHistory, toEncrypted } from '../test/fixtures/ledgerHistory.ts'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { availableParallelism, tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { writeResults } from '../test/fixtures/results.ts'
+import type { BenchOptions } from './main.ts'
+import { runTimed } from './timedProcess.ts'
+import { type LedgerFile, measureHashing, writeLedgerFile } from './verifyLedger.ts'
 
-/**
- * How fast the verifier reads: commits and events a second, for several commit sizes, with all signatures and with
- * `--fast`. Usage: `tsx bench/verify.ts [--json]`; a line for each case.
- */
-const CASES = [
-  { eventsPerCommit: 1, commits: 4000 },
-  { eventsPerCommit: 10, commits: 2000 },
-  { eventsPerCommit: 100, commits: 600 },
-] as const
-const ROUNDS = 5
+/** How large the ledgers are, and how many events stand in a commit. */
+const SIZES = [100_000, 1_000_000] as const
+const EVENTS_PER_COMMIT = 100
+const ROUNDS = 3
 
-const measure = ({ eventsPerCommit, commits }: (typeof CASES)[number], fast: boolean) => {
-  const history = createHistory()
-  history.created()
-  history.opened('epoch-1')
-  for (let at = 0; at < commits; at++)
-    history.append(Array.from({ length: eventsPerCommit }, (_, index) => toEncrypted(at * eventsPerCommit + index)))
-  const rounds = Array.from({ length: ROUNDS }, () => {
-    const verifier = createVerifier({ pin: history.pin, anchors: [], fast })
-    const start = performance.now()
-    for (const message of history.messages) verifier.add(message)
-    const report = verifier.finish()
-    const seconds = (performance.now() - start) / 1000
-    if (report.verdict !== 1) throw new Error('the sample ledger does not verify')
-    return { seconds, events: report.events, commits: report.commits }
-  }).sort((a, b) => a.seconds - b.seconds)
-  const median = rounds[Math.floor(ROUNDS / 2)]
-  if (median === undefined) throw new Error('no round was run')
-  return {
-    events_per_commit: eventsPerCommit,
-    signatures: fast ? 'fast' : 'all',
-    commits_per_s: Math.round(median.commits / median.seconds),
-    events_per_s: Math.round(median.events / median.seconds),
+interface Row {
+  readonly what: string
+  readonly events: number
+  readonly events_per_s: number
+  /** Events a second of processor time, times the cores: what the machine gives when nobody else uses it. */
+  readonly events_per_s_of_all_cores: number
+  /** Times the duration of hashing the same file by SHA-256 in one thread. */
+  readonly times_floor: number
+  readonly rss_mib: number
+}
+
+/** Time and memory of what is run on ledgers of 10^5 and 10^6 events, each in a fresh process, start included. */
+const benchLedgers = async (
+  what: string,
+  toRun: (file: LedgerFile) => { readonly args: readonly string[]; readonly exitCode: number },
+  cores: number,
+): Promise<readonly Row[]> => {
+  const dir = await mkdtemp(join(tmpdir(), 'chatelaine-bench-'))
+  const rows: Row[] = []
+  try {
+    for (const events of SIZES) {
+      const file = await writeLedgerFile(join(dir, `${events}.jsonl`), events, EVENTS_PER_COMMIT)
+      const { args, exitCode } = toRun(file)
+      let best: Row | undefined
+      for (let round = 0; round < ROUNDS; round++) {
+        const floor = await measureHashing(file.path)
+        const cost = await runTimed(args, exitCode)
+        const row = {
+          ...{ what, events: file.events, events_per_s: Math.round(file.events / cost.wallSeconds) },
+          events_per_s_of_all_cores: Math.round((file.events / cost.cpuSeconds) * cores),
+          times_floor: Number((cost.wallSeconds / floor).toFixed(1)),
+          rss_mib: Math.round(cost.rssMib),
+        }
+        if (best === undefined || row.events_per_s > best.events_per_s) best = row
+      }
+      if (best !== undefined) rows.push(best)
+      await rm(file.path)
+    }
+    return rows
+  } finally {
+    await rm(dir, { recursive: true, force: true })
   }
 }
 
-for (const fast of [false, true])
-  for (const shape of CASES) {
-    const row = measure(shape, fast)
-    console.log(
-      process.argv.includes('--json')
-        ? JSON.stringify(row)
-        : `${row.events_per_commit} events a commit, signatures ${row.signatures}: ${row.commits_per_s} commits/s, ${row.events_per_s} events/s`,
-    )
-  }
+const print = async (name: string, title: string, rows: readonly Row[], isJson: boolean): Promise<void> => {
+  const lines = [
+    `${EVENTS_PER_COMMIT} events a commit; a fresh process each, its start included; the best of ${ROUNDS} rounds.`,
+    `Memory by /usr/bin/time -v. The floor is SHA-256 of the same file in one thread, in the same round.`,
+    '',
+    '| what | events | events/s | events/s of CPU time × cores | × floor | max RSS, MiB |',
+    '|---|---:|---:|---:|---:|---:|',
+    ...rows.map(
+      (row) =>
+        `| ${row.what} | ${row.events} | ${row.events_per_s} | ${row.events_per_s_of_all_cores} | ${row.times_floor} | ${row.rss_mib} |`,
+    ),
+  ]
+  console.log(isJson ? JSON.stringify(rows) : lines.join('\n'))
+  await writeResults(name, title, lines, `npm run bench -- ${name.replace('bench-', '')}`)
+}
+
+const CLI = fileURLToPath(new URL('../dist/src/cli/main.js', import.meta.url))
+
+/** `ledger verify` of an export as users run it, in threads and with --fast. */
+export const benchVerify = async ({ isJson }: BenchOptions): Promise<void> => {
+  const toArgs = ({ path, vkey }: LedgerFile) => [CLI, 'ledger', 'verify', '--file', path, '--root-key', vkey]
+  const all = await benchLedgers(
+    'ledger verify, every signature',
+    (file) => ({ args: toArgs(file), exitCode: 1 }),
+    availableParallelism(),
+  )
+  const fast = await benchLedgers(
+    'ledger verify --fast',
+    (file) => ({ args: [...toArgs(file), '--fast'], exitCode: 1 }),
+    1,
+  )
+  await print('bench-verify', 'Verifying a ledger', [...all, ...fast], isJson)
+}
+
+/** Verifying and folding every view, in one thread, as a service does that starts. */
+export const benchRebuild = async ({ isJson }: BenchOptions): Promise<void> => {
+  const script = fileURLToPath(new URL('./rebuild.ts', import.meta.url))
+  const rows = await benchLedgers(
+    'rebuild of all views',
+    ({ path, vkey }) => ({ args: ['--import', 'tsx', script, path, vkey], exitCode: 0 }),
+    1,
+  )
+  await print('bench-rebuild', 'Rebuilding all views from a ledger', rows, isJson)
+}

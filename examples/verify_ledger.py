@@ -214,7 +214,7 @@ class Ledger:
         code = 2 if findings else int(best.size != last)
         return code, verdicts[code], findings
 # --- Exports ---
-WRITTEN = re.compile(rb'(\{"stream":"[A-Za-z0-9_-]+","seq":[1-9][0-9]{0,15},"subject":"[A-Za-z0-9_.-]+",'
+WRITTEN = re.compile(rb'(\{"stream":"[A-Za-z0-9_-]{1,255}","seq":[1-9][0-9]{0,15},"subject":"[A-Za-z0-9_.-]{1,255}",'
                      rb'"message":"[A-Za-z0-9+/]*={0,2}")[,}]')
 def read_line(line):
     written = WRITTEN.match(line)  # What follows the fourth member is not looked at.

@@ -1,6 +1,8 @@
 import { createReadStream } from 'node:fs'
+import { LIMITS } from '../../schemas/limits.ts'
 import { ok, type Result } from '../core/result.ts'
-import { createVerifier, type Report, type VerdictCode } from '../verify/verifier.ts'
+import { createReaders, type Readers, toThreadCount } from '../verify/readers.ts'
+import { createVerifier, type Report, type VerdictCode, type Verifier } from '../verify/verifier.ts'
 import { verifyExport, verifyMessages } from '../verify/verifyExport.ts'
 import { type CliFault, describeError, unreachable } from './exit.ts'
 import { openLedgerStream } from './ledgerStream.ts'
@@ -30,27 +32,34 @@ export const verifyLedger = async (
   const trust = await readTrust(flags, { dataDir: settings.dataDir, usesHeadFile: flags.file === undefined })
   if (!trust.ok) return trust
   const verifier = createVerifier({ ...trust.value, fast: flags.fast })
-  const { file } = flags
-  const report =
-    file === undefined ? await verifyStream(terminal, settings, verifier) : await verifyFile(terminal, file, verifier)
+  // With --fast there is little to spread: the signatures that are left out are most of the work.
+  const readers = createReaders(flags.fast ? 0 : toThreadCount())
+  const report = await verifySource(terminal, settings, { flags, verifier, readers }).finally(() => readers.close())
   if (!report.ok) return report
   await write(terminal.stdout, flags.json ? toJson(report.value) : `${report.value.lines.join('\n')}\n`)
   return ok(report.value.verdict)
 }
 
-type Verifier = ReturnType<typeof createVerifier>
+interface Run {
+  readonly flags: VerifyFlags
+  readonly verifier: Verifier
+  readonly readers: Readers
+}
+
+const verifySource = (terminal: Terminal, settings: Settings, run: Run): Promise<Result<Report, CliFault>> =>
+  run.flags.file === undefined ? verifyStream(terminal, settings, run) : verifyFile(terminal, run.flags.file, run)
 
 const verifyStream = async (
   terminal: Terminal,
   settings: Settings,
-  verifier: Verifier,
+  { verifier, readers }: Run,
 ): Promise<Result<Report, CliFault>> => {
   const stream = await openLedgerStream(settings)
   if (!stream.ok) return stream
   const { lastSeq, messages, close } = stream.value
   try {
     const shown = showProgress(terminal, messages(), (_count, { seq }) => `verifying ${seq} of ${lastSeq}`)
-    return ok(await verifyMessages(verifier, shown, lastSeq))
+    return ok(await verifyMessages(verifier, shown, lastSeq, readers))
   } catch (error) {
     return unreachable(`cannot read the ledger to its end: ${describeError(error)}`)
   } finally {
@@ -58,19 +67,26 @@ const verifyStream = async (
   }
 }
 
-const verifyFile = async (terminal: Terminal, file: string, verifier: Verifier): Promise<Result<Report, CliFault>> => {
+const verifyFile = async (
+  terminal: Terminal,
+  file: string,
+  { verifier, readers }: Run,
+): Promise<Result<Report, CliFault>> => {
   let bytes = 0
   try {
-    const chunks: AsyncIterable<Uint8Array> = file === '-' ? terminal.stdin : createReadStream(file)
+    const chunks: AsyncIterable<Uint8Array> =
+      file === '-' ? terminal.stdin : createReadStream(file, { highWaterMark: READ_BYTES })
     const shown = showProgress(terminal, chunks, (_count, chunk) => {
       bytes += chunk.length
       return `verifying, ${Math.floor(bytes / 2 ** 20)} MiB read`
     })
-    return ok(await verifyExport(verifier, shown))
+    return ok(await verifyExport(verifier, shown, readers))
   } catch (error) {
     return unreachable(`cannot read ${file === '-' ? 'standard input' : file}: ${describeError(error)}`)
   }
 }
+
+const READ_BYTES = LIMITS.verifyBatchBytes / 2
 
 const VERDICTS = { 0: 'ok', 1: 'unanchored', 2: 'fail' } as const
 

@@ -1,5 +1,14 @@
 import { LIMITS } from '../../schemas/limits.ts'
-import type { ChainState, Finding, LedgerMessage, Pin, Step, StepOptions } from './chainState.ts'
+import type {
+  ChainState,
+  Finding,
+  LedgerMessage,
+  Pin,
+  PlacedHead,
+  Step,
+  StepOptions,
+  VouchedCommit,
+} from './chainState.ts'
 import { type Commit, decodeCommit, type EncodedCommit, isCommitSignedBy } from './commit.ts'
 import { parseVerifyKey } from './ed25519.ts'
 import { addMessage, addMissing, startGap } from './gap.ts'
@@ -78,6 +87,24 @@ export const missUntil = (state: ChainState, to: number): ChainState => ({
   gap: addMissing(state.gap ?? startGap(state.seq + 1), to),
 })
 
+/**
+ * The chain after an ordinary commit whose syntax, events and signature somebody else has checked, in another thread; what
+ * the chain demands of it is judged here. Undefined where it is not plainly the next good commit: only
+ * {@link stepChain}, given the whole message, says what is wrong, so there is one judge.
+ */
+export const stepVouched = (
+  state: ChainState,
+  message: Omit<LedgerMessage, 'payload'>,
+  commit: VouchedCommit,
+): ChainState | undefined => {
+  const { epochKey, gap, unchecked, expects, seq, epoch } = state
+  if (expects !== 'append' || gap !== undefined || unchecked !== undefined || epochKey === undefined) return undefined
+  if (message.seq !== seq + 1 || commit.head.epoch !== epoch || commit.kid !== epochKey.kid) return undefined
+  if (!Buffer.from(epochKey.raw).equals(commit.signedBy)) return undefined
+  const why = findMisplacement(state, message, commit) ?? findBreak(state, commit)
+  return why === undefined ? advance(state, message, commit) : undefined
+}
+
 /** The last sequence read, valid or not. */
 export const reachedBy = (state: ChainState): number => state.gap?.to ?? state.seq
 
@@ -134,8 +161,14 @@ const judge = (state: ChainState, message: LedgerMessage, options: StepOptions):
     : judgeSpecial(state, { message, commit, event: event.value })
 }
 
+type Placed = { readonly head: PlacedHead }
+
 /** What must hold of every commit, whatever its kind, and can be told without knowing what came before. */
-const findMisplacement = (state: ChainState, message: LedgerMessage, { head }: Commit): string | undefined => {
+const findMisplacement = (
+  state: ChainState,
+  message: Omit<LedgerMessage, 'payload'>,
+  { head }: Placed,
+): string | undefined => {
   if (head.origin !== state.origin) return 'the commit is of another ledger (head.origin)'
   if (head.seq !== message.seq) return `head.seq is ${head.seq}`
   if (head.subject !== message.subject) return 'the message is on another subject than head.subject'
@@ -148,7 +181,7 @@ const findMisplacement = (state: ChainState, message: LedgerMessage, { head }: C
 }
 
 /** What must hold of every commit that goes on from the last valid one. */
-const findBreak = (state: ChainState, { head }: Commit): string | undefined => {
+const findBreak = (state: ChainState, { head }: Placed): string | undefined => {
   if (!Buffer.from(head.prev).equals(state.hash)) return 'head.prev is not the hash of the commit before'
   return head.first === state.events ? undefined : `head.first is ${head.first}, the events before are ${state.events}`
 }
@@ -194,12 +227,16 @@ const judgeSpecial = (state: ChainState, read: Read<SpecialEvent>): Result<Judge
   return ok({ state: { ...advance(state, message, commit), ...change.value }, commit, event, isOrdinary: false })
 }
 
-const advance = (state: ChainState, message: LedgerMessage, commit: Commit): ChainState => ({
+const advance = (
+  state: ChainState,
+  message: Omit<LedgerMessage, 'payload'>,
+  commit: Placed & Pick<Commit, 'hash'>,
+): ChainState => ({
   ...state,
   seq: commit.head.seq,
   hash: commit.hash,
   stream: message.stream,
-  events: state.events + commit.events.length,
+  events: state.events + commit.head.count,
   nextStream: undefined,
   unchecked: undefined,
 })

@@ -1,4 +1,4 @@
-import type { Commit } from './commit.ts'
+import type { Commit, Head } from './commit.ts'
 import type { VerifyKey } from './ed25519.ts'
 import type { Gap } from './gap.ts'
 import type { LedgerEvent } from './ledgerEvents.ts'
@@ -67,6 +67,16 @@ export type Step =
       readonly findings: readonly Finding[]
     }
   | { readonly ok: false; readonly state: ChainState; readonly findings: readonly Finding[] }
+
+/** What a head says about the commit's place in the chain. */
+export type PlacedHead = Omit<Head, 'timeMs' | 'eventsRoot'>
+
+/** What somebody else found in a message: an ordinary commit, well-formed, its events as its head says, and signed. */
+export interface VouchedCommit extends Pick<Commit, 'kid' | 'hash'> {
+  readonly head: PlacedHead
+  /** The raw public key that the signature is by. */
+  readonly signedBy: Uint8Array
+}
 
 /** `fast` leaves out the signatures of ordinary commits, except the last one before a special commit, a gap or the end. */
 export interface StepOptions {

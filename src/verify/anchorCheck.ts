@@ -1,7 +1,12 @@
-import type { Finding } from '../core/chainState.ts'
-import type { Commit } from '../core/commit.ts'
+import type { Finding, PlacedHead } from '../core/chainState.ts'
 import type { Anchor } from '../core/ledgerEvents.ts'
 import type { NamedAnchor } from './anchors.ts'
+
+/** What anchors are compared with. */
+interface SeenCommit {
+  readonly head: Pick<PlacedHead, 'seq' | 'count'>
+  readonly hash: Uint8Array
+}
 
 /** What the anchors say at the end of a run. */
 export interface AnchorOutcome {
@@ -13,7 +18,7 @@ export interface AnchorOutcome {
 
 /** Compares anchors with commits as they pass; memory is that of the anchors. */
 export interface AnchorCheck {
-  see(commit: Commit): void
+  see(commit: SeenCommit): void
   /** Takes back what was seen from `seq` on: a commit there turned out not to be valid. */
   forget(seq: number): void
   /** Anchors that a `LedgerRecovered` gives up: they neither fail the ledger nor vouch for it. */
@@ -53,7 +58,7 @@ export const createAnchorCheck = (anchors: readonly NamedAnchor[]): AnchorCheck 
 
 const toKey = (anchor: Anchor): string => `${anchor.size}:${anchor.hash}`
 
-const fits = (anchor: NamedAnchor, commit: Commit): boolean =>
+const fits = (anchor: NamedAnchor, commit: SeenCommit): boolean =>
   anchor.hash === Buffer.from(commit.hash).toString('hex') && (anchor.index ?? 0) < commit.head.count
 
 const toFinding = (anchor: NamedAnchor, lastSeq: number): Finding =>

@@ -37,15 +37,28 @@ export const decodeForPeople = (payload: Uint8Array): unknown => {
 }
 
 /** Reads the first four members of an export's line and nothing else of it. Says in words what is wrong. */
-export const parseExportLine = (line: Uint8Array): Result<ExportedMessage, string> => {
-  const [, stream, seq, subject, message] = OWN_LINE.exec(toBuffer(line).toString('latin1')) ?? []
-  if (stream === undefined) return parseForeignLine(line)
-  return toMessage({ stream, seq: Number(seq), subject, message })
+export const parseExportLine = (line: Uint8Array): Result<ExportedMessage, string> =>
+  parseOwnLine(toBuffer(line)) ?? parseForeignLine(line)
+
+/**
+ * A line as {@link formatExportLine} writes it; what follows `message` is not looked at. Undefined for any other. That the
+ * message has no characters but those of base64 is seen by encoding it again, which is faster than a pattern.
+ */
+const parseOwnLine = (line: Buffer): Result<ExportedMessage, string> | undefined => {
+  const [before, stream, seq, subject] = OWN_BEGIN.exec(line.toString('latin1', 0, OWN_BEGIN_BYTES_MAX)) ?? []
+  if (before === undefined) return undefined
+  const end = line.indexOf(QUOTE, before.length)
+  const after = line[end + 1]
+  if (end === -1 || (after !== COMMA && after !== BRACE)) return undefined
+  const message = toMessage({ stream, seq: Number(seq), subject, message: line.toString('latin1', before.length, end) })
+  return message.ok ? message : undefined
 }
 
-/** A line as {@link formatExportLine} writes it; what follows `message` is not looked at. */
-const OWN_LINE =
-  /^\{"stream":"([A-Za-z0-9_-]+)","seq":([1-9][0-9]{0,15}),"subject":"([A-Za-z0-9_.-]+)","message":"([A-Za-z0-9+/]*={0,2})"[,}]/
+const OWN_BEGIN =
+  /^\{"stream":"([A-Za-z0-9_-]{1,255})","seq":([1-9][0-9]{0,15}),"subject":"([A-Za-z0-9_.-]{1,255})","message":"/
+/** More than such a beginning can have. */
+const OWN_BEGIN_BYTES_MAX = 1024
+const [QUOTE, COMMA, BRACE] = [0x22, 0x2c, 0x7d]
 
 /** The same members in other JSON: with spaces, reordered, or rewritten by another tool. */
 const parseForeignLine = (line: Uint8Array): Result<ExportedMessage, string> => {

@@ -1,9 +1,10 @@
 import { EVENTS } from '../../schemas/events.ts'
-import { reachedBy, settleChain, startChain, stepChain } from '../core/chain.ts'
+import { reachedBy, settleChain, startChain, stepChain, stepVouched } from '../core/chain.ts'
 import type { Finding, LedgerMessage, Pin, Step } from '../core/chainState.ts'
 import { createAnchorCheck } from './anchorCheck.ts'
 import type { NamedAnchor } from './anchors.ts'
 import { createFindingLog } from './findings.ts'
+import type { Vouched } from './readBatch.ts'
 
 /** 0 every commit good and the last one anchored; 1 good, but a tail that no anchor vouches for; 2 FAIL. 3, for the CLI, is that it could not run. */
 export type VerdictCode = 0 | 1 | 2
@@ -32,6 +33,10 @@ export interface Report {
 /** Reads a ledger message by message in constant memory (beside anchors, recoveries and 1000 findings). */
 export interface Verifier {
   add(message: LedgerMessage): Step
+  /** Takes a commit that another thread has checked, if the chain has a place for it; if not, {@link add} must judge it. */
+  addVouched(vouched: Vouched): boolean
+  /** Raw public keys that the next commits may be signed by. */
+  epochKeys(): readonly Uint8Array[]
   /** Something that is not even a message, such as a malformed line of an export. */
   addMalformed(reason: string): void
   /** `lastSeq` is the stream's own last sequence, where the source knows it: a cut that the stream admits is a finding. */
@@ -73,6 +78,16 @@ export const createVerifier = (options: {
       }
       return step
     },
+    addVouched({ message, commit, unknownEvents: unknown }) {
+      const next = options.fast ? undefined : stepVouched(state, message, commit)
+      if (next === undefined) return false
+      state = next
+      commits++
+      anchors.see(commit)
+      unknownEvents += unknown
+      return true
+    },
+    epochKeys: () => (state.epochKey === undefined ? [] : [state.epochKey.raw]),
     addMalformed(reason) {
       log.add([{ seq: reachedBy(state) + 1, reason, kind: 'lasting' }])
     },

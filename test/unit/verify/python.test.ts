@@ -6,7 +6,7 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { formatExportLine } from '../../../src/verify/exportLine.ts'
 import { parseVkey } from '../../../src/verify/vkey.ts'
-import { countOf } from '../../fixtures/counts.ts'
+import { countOf, isLongRun } from '../../fixtures/counts.ts'
 import { createSampleHistory, type History } from '../../fixtures/ledgerHistory.ts'
 import { createLineTamperings } from '../../fixtures/lineTamperings.ts'
 import { judgeHere, judgeInPython, PYTHON, type VerifierCase } from '../../fixtures/pythonVerifier.ts'
@@ -48,7 +48,10 @@ const toTamperings = (history: History) =>
     ...{ name, pin: history.pin, lines: toLines(messages) },
   }))
 
-describe('the verifier in Python agrees', () => {
+/** Generous: many small ledgers by a slow hash, on a machine that may be busy. */
+const TIMEOUT = { timeout: isLongRun ? 14_400_000 : 120_000 }
+
+describe('the verifier in Python agrees', TIMEOUT, () => {
   test('on every vector', async () => {
     const folder = join(ROOT, 'test/vectors')
     const readJson = async (path: string) => JSON.parse(await readFile(join(folder, path), 'utf8'))
@@ -84,7 +87,7 @@ describe('the verifier in Python agrees', () => {
   })
 
   test('on ledgers by the real keys that bend the rules, in any encoding, with any anchors', async () => {
-    const drawn = fc.sample(anyWalk, { numRuns: RUNS * 20, seed: SEED })
+    const drawn = fc.sample(anyWalk, { numRuns: RUNS * 40, seed: SEED })
     const failing = await compare(
       drawn.map(({ pin, messages, anchors }) => ({ name: 'walk', pin, anchors, lines: toLines(messages) })),
     )

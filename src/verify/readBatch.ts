@@ -1,0 +1,137 @@
+import { EVENTS } from '../../schemas/events.ts'
+import { LIMITS } from '../../schemas/limits.ts'
+import type { LedgerMessage, VouchedCommit } from '../core/chainState.ts'
+import { type Commit, decodeCommit, isCommitSignedBy } from '../core/commit.ts'
+import { parseVerifyKey, type VerifyKey } from '../core/ed25519.ts'
+import { isLedgerEvent, parseLedgerEvent } from '../core/ledgerEvents.ts'
+import { toLeafHash } from '../core/merkle.ts'
+import { parseExportLine } from './exportLine.ts'
+
+/** Whole lines of an export, or messages of a stream one after the other: as much as one thread reads at a time. */
+export interface Batch {
+  readonly bytes: Uint8Array
+  /** Of a stream's messages, in order; absent for lines. */
+  readonly messages?: readonly (Omit<LedgerMessage, 'payload'> & { readonly length: number })[]
+}
+
+/** One line or message of a batch, by its place in the bytes, and what was found in it if it is an ordinary good commit. */
+export interface ReadItem {
+  readonly start: number
+  readonly end: number
+  readonly vouched?: Vouched
+}
+
+/** What a thread vouches for. Its claims need no trust: it runs the same code as the thread that asks. */
+export interface Vouched {
+  readonly message: Omit<LedgerMessage, 'payload'>
+  readonly commit: VouchedCommit
+  readonly unknownEvents: number
+  /** Leaf of the ledger's Merkle tree. */
+  readonly leafHash: Uint8Array
+}
+
+/** Reads batches; remembers the epoch keys that it has met, so that it can check signatures before the chain is known. */
+export interface BatchReader {
+  /** `keys`: raw public keys that signatures may be by. */
+  read(batch: Batch, keys: readonly Uint8Array[]): readonly ReadItem[]
+}
+
+/** A reader that knows no key. */
+export const createBatchReader = (): BatchReader => {
+  const known = new Map<string, VerifyKey>()
+  const learn = (raw: Uint8Array): void => {
+    const key = parseVerifyKey(raw)
+    if (!key.ok || known.has(key.value.kid)) return
+    const oldest = known.size >= LIMITS.verifyKeysMax ? known.keys().next() : undefined
+    if (oldest !== undefined && !oldest.done) known.delete(oldest.value)
+    known.set(key.value.kid, { ...key.value, raw: raw.slice() })
+  }
+  const seen = new Set<string>()
+  return {
+    read(batch, keys) {
+      for (const raw of keys) {
+        const text = Buffer.from(raw).toString('hex')
+        if (seen.has(text)) continue
+        if (seen.size >= LIMITS.verifyKeysMax) seen.clear()
+        seen.add(text)
+        learn(raw)
+      }
+      return split(batch).map(({ start, end, message }) => {
+        const vouched = message === undefined ? undefined : vouch(message, known, learn)
+        return { start, end, ...(vouched === undefined ? {} : { vouched }) }
+      })
+    },
+  }
+}
+
+interface Piece {
+  readonly start: number
+  readonly end: number
+  readonly message: LedgerMessage | undefined
+}
+
+const split = (batch: Batch): readonly Piece[] => {
+  const { bytes, messages } = batch
+  if (messages === undefined) return splitLines(bytes)
+  let at = 0
+  return messages.map(({ length, ...message }) => {
+    const start = at
+    at += length
+    return { start, end: at, message: { ...message, payload: bytes.subarray(start, at) } }
+  })
+}
+
+const splitLines = (bytes: Uint8Array): readonly Piece[] => {
+  const pieces: Piece[] = []
+  for (let start = 0; start < bytes.length; ) {
+    const found = bytes.indexOf(NEWLINE, start)
+    const end = found === -1 ? bytes.length : found
+    if (end > start) {
+      const line = end - start <= LIMITS.exportLineBytesMax ? parseExportLine(bytes.subarray(start, end)) : undefined
+      pieces.push({ start, end, message: line?.ok ? line.value : undefined })
+    }
+    start = end + 1
+  }
+  return pieces
+}
+
+const NEWLINE = 0x0a
+
+/** Undefined for all that is not an ordinary commit, well-formed and signed by a known key: its judge is the chain. */
+const vouch = (
+  message: LedgerMessage,
+  known: ReadonlyMap<string, VerifyKey>,
+  learn: (raw: Uint8Array) => void,
+): Vouched | undefined => {
+  const decoded = decodeCommit(message.payload)
+  if (!decoded.ok) return undefined
+  const commit = decoded.value
+  if (commit.events.some(({ type }) => isLedgerEvent(type))) {
+    learnEpochKey(commit, learn)
+    return undefined
+  }
+  const key = known.get(commit.kid)
+  if (key === undefined || !isCommitSignedBy(key, commit)) return undefined
+  const { origin, epoch, seq, subject, first, count, prev } = commit.head
+  const { payload: _payload, ...rest } = message
+  return {
+    message: rest,
+    commit: {
+      // Copies: what is sent to another thread would take the whole batch along with a view of it.
+      head: { origin, epoch, seq, subject, first, count, prev: new Uint8Array(prev) },
+      kid: commit.kid,
+      hash: new Uint8Array(commit.hash),
+      signedBy: key.raw,
+    },
+    unknownEvents: commit.events.reduce((count, { type }) => count + (Object.hasOwn(EVENTS, type) ? 0 : 1), 0),
+    leafHash: new Uint8Array(toLeafHash(commit.envelope)),
+  }
+}
+
+/** Only a guess at what may be signed by: whether the epoch is one is for the chain to say. */
+const learnEpochKey = ({ events }: Commit, learn: (raw: Uint8Array) => void): void => {
+  const [event] = events
+  if (event?.type !== 'EpochOpened') return
+  const opened = parseLedgerEvent(event)
+  if (opened.ok && opened.value.type === 'EpochOpened') learn(opened.value.publicKey)
+}

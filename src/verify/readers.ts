@@ -1,0 +1,103 @@
+import { createRequire } from 'node:module'
+import { availableParallelism } from 'node:os'
+import { pathToFileURL } from 'node:url'
+import { Worker } from 'node:worker_threads'
+import { LIMITS } from '../../schemas/limits.ts'
+import { type Batch, createBatchReader, type ReadItem } from './readBatch.ts'
+
+/** A batch that was read. The bytes are those that were given, which may have been away in another thread. */
+export interface FinishedBatch {
+  readonly bytes: Uint8Array
+  readonly items: readonly ReadItem[]
+}
+
+/** Reads batches, several at once if there are threads. */
+export interface Readers {
+  /** How many batches are worth having in flight. */
+  readonly width: number
+  /** Takes the bytes over: they must fill their buffer. Rejects if a thread dies. */
+  read(batch: Batch, keys: readonly Uint8Array[]): Promise<FinishedBatch>
+  close(): Promise<void>
+}
+
+/** As many threads as there are cores, of which the asking one needs next to nothing. */
+export const toThreadCount = (): number => Math.min(availableParallelism(), LIMITS.verifyThreadsMax)
+
+/** Readers in `threads` threads, or for 0 in this one. */
+export const createReaders = (threads: number): Readers => (threads === 0 ? createInline() : createPool(threads))
+
+const createInline = (): Readers => {
+  const reader = createBatchReader()
+  return {
+    width: 1,
+    read: async (batch, keys) => ({ bytes: batch.bytes, items: reader.read(batch, keys) }),
+    close: async () => undefined,
+  }
+}
+
+const createPool = (threads: number): Readers => {
+  const pool: ReturnType<typeof createThread>[] = []
+  let next = 0
+  let isClosed = false
+  return {
+    width: threads,
+    read(batch, keys) {
+      if (isClosed) return Promise.reject(new Error(ENDED))
+      // A thread is started when there is a batch for it: most ledgers are small.
+      const index = next++ % threads
+      const thread = pool[index] ?? createThread()
+      pool[index] = thread
+      return thread.read(batch, keys)
+    },
+    async close() {
+      isClosed = true
+      await Promise.all(pool.map(({ close }) => close()))
+    },
+  }
+}
+
+const ENDED = 'a thread of the verifier ended'
+
+interface Waiter {
+  resolve(finished: FinishedBatch): void
+  reject(error: unknown): void
+}
+
+const createThread = () => {
+  const worker = new Worker(...toBody())
+  const waiting: Waiter[] = []
+  let fault: unknown
+  const fail = (error: unknown): void => {
+    fault ??= error
+    for (const { reject } of waiting.splice(0)) reject(error)
+  }
+  // A thread answers in the order in which it was asked.
+  worker.on('message', (finished: FinishedBatch) => waiting.shift()?.resolve(finished))
+  worker.on('error', fail)
+  worker.on('exit', () => fail(new Error(ENDED)))
+  return {
+    read(batch: Batch, keys: readonly Uint8Array[]): Promise<FinishedBatch> {
+      if (fault !== undefined) return Promise.reject(fault)
+      const { buffer } = batch.bytes
+      return new Promise((resolve, reject) => {
+        waiting.push({ resolve, reject })
+        worker.postMessage({ batch, keys }, buffer instanceof ArrayBuffer ? [buffer] : [])
+      })
+    },
+    async close(): Promise<void> {
+      await worker.terminate()
+    },
+  }
+}
+
+/** From sources a thread needs a loader, which does not come along with this thread's; built, it needs none. */
+const toBody = (): ConstructorParameters<typeof Worker> => {
+  const isSource = import.meta.url.endsWith('.ts')
+  const script = new URL(isSource ? './readerThread.ts' : './readerThread.js', import.meta.url)
+  if (!isSource) return [script, { execArgv: [] }]
+  // Not by the name tsx/esm/api: for require that is another file, which cannot do it.
+  const manifest = pathToFileURL(createRequire(import.meta.url).resolve('tsx/package.json'))
+  const loader = new URL('./dist/esm/api/index.mjs', manifest).href
+  const program = `import('${loader}').then(({ register }) => (register(), import('${script.href}')))`
+  return [program, { eval: true, execArgv: [] }]
+}
