@@ -4,7 +4,7 @@ import type { View } from '../../projections/view.ts'
 import { LIMITS } from '../../schemas/limits.ts'
 import { CONTRACTS, type OperationName, type Request } from '../../schemas/registry.ts'
 import { CIPHERTEXT_REFUSED } from '../core/ciphertext.ts'
-import type { Instruction, OutputOf } from '../core/instruction.ts'
+import { type Instruction, makesObject, type OutputOf } from '../core/instruction.ts'
 import type { Verdict } from '../core/ports.ts'
 import type { Outgoing } from '../core/request.ts'
 import { type Failure, ok, type Result } from '../core/result.ts'
@@ -240,14 +240,12 @@ export const perform = async (attempt: Recording, permitted: Permitted, plan: Pl
   }
 }
 
-const MAKES_OBJECT: ReadonlySet<Instruction['kind']> = new Set(['generateKey', 'generateWrappingKey', 'importKey'])
-
 /**
  * Zeroes an output that nobody will get. A new key's sealed handle and public key are no secrets and stay: its record
  * holds them, and may yet turn out to stand in the ledger.
  */
 const discard = (instruction: Instruction | undefined, output: OutputOf<Instruction> | undefined) => {
   owning(output ?? {})[Symbol.dispose]()
-  if (instruction !== undefined && MAKES_OBJECT.has(instruction.kind)) return
+  if (instruction !== undefined && makesObject(instruction)) return
   for (const member of Object.values(output ?? {})) if (member instanceof Uint8Array) member.fill(0)
 }
