@@ -128,6 +128,8 @@ export const LIMITS = {
   witnessTimeoutMs: 5_000,
   witnessIntervalMs: 10_000,
   consumerBytesMax: 4 * 1024 * 1024,
+  ledgerPullMs: 30_000,
+  ledgerReadAttemptsMax: 1_000,
   natsPingIntervalMs: 5_000,
   natsServiceRetryMs: 1_000,
   natsConnectTimeoutMs: 5_000,

@@ -4,10 +4,10 @@ import { foldEvent, type View } from '../../projections/view.ts'
 import type { Event } from '../../schemas/events.ts'
 import { LIMITS } from '../../schemas/limits.ts'
 import { encodeEvent } from '../core/commit.ts'
+import { type EventCheck, isOwnKind } from '../core/eventCheck.ts'
 import type { Failure } from '../core/result.ts'
 import { must } from '../core/result.ts'
 import type { AppendQueue, Waiting } from './appendQueue.ts'
-import { type EventCheck, isOwnKind } from './eventCheck.ts'
 
 /** One entry's place in a commit. */
 export interface Member {

@@ -1,6 +1,7 @@
 import { LIMITS } from '../../schemas/limits.ts'
 import type { LedgerMessage } from '../core/chainState.ts'
 import { decodeCommit } from '../core/commit.ts'
+import { withoutIdentityTags } from '../core/identityTags.ts'
 import { readFields } from '../core/recordedEvent.ts'
 import { ok, type Result } from '../core/result.ts'
 import { parseStrictJson } from '../core/strictJson.ts'
@@ -27,13 +28,16 @@ export const decodeForPeople = (payload: Uint8Array): unknown => {
   if (!decoded.ok) return { error: decoded.error }
   const { head, kid, hash, signature, events } = decoded.value
   const { timeMs, eventsRoot, ...rest } = head
-  return toReadable({
-    hash,
-    kid,
-    signature,
-    head: { ...rest, time: new Date(Math.min(timeMs, DATE_MAX_MS)).toISOString(), events_root: eventsRoot },
-    events: events.map(readFields),
-  })
+  return withoutIdentityTags(
+    {
+      hash,
+      kid,
+      signature,
+      head: { ...rest, time: new Date(Math.min(timeMs, DATE_MAX_MS)).toISOString(), events_root: eventsRoot },
+      events: events.map(readFields),
+    },
+    (bytes) => toBuffer(bytes).toString('hex'),
+  )
 }
 
 /** Reads the first four members of an export's line and nothing else of it. Says in words what is wrong. */
@@ -82,16 +86,5 @@ const toMessage = (line: Readonly<Record<string, unknown>>): Result<ExportedMess
 const isSeq = (value: unknown): value is number => Number.isSafeInteger(value) && Number(value) >= 1
 
 const DATE_MAX_MS = 8.64e15
-const IDENTITY_TAGS = 'identity_tags'
 
 const toBuffer = (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-
-/** Leaves identity tags out at any depth, whatever the event: a later type may carry them too. */
-const toReadable = (value: unknown): unknown => {
-  if (value instanceof Uint8Array) return toBuffer(value).toString('hex')
-  if (Array.isArray(value)) return value.map(toReadable)
-  if (typeof value !== 'object' || value === null) return value
-  const readable: Record<string, unknown> = Object.create(null)
-  for (const [key, member] of Object.entries(value)) if (key !== IDENTITY_TAGS) readable[key] = toReadable(member)
-  return readable
-}

@@ -1,0 +1,224 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { JetStreamApiError } from '@nats-io/jetstream'
+import { type NatsConnection, PermissionViolationError } from '@nats-io/nats-core'
+import type { EventData, EventName, EventOf } from '../../schemas/events.ts'
+import { STREAM_LEDGER } from '../../schemas/events.ts'
+import { LIMITS } from '../../schemas/limits.ts'
+import { reachedBy, startChain, stepChain } from '../core/chain.ts'
+import { type ChainPosition, parseChainPosition, toChainPosition } from '../core/chainPosition.ts'
+import type { ChainState, Finding, Pin } from '../core/chainState.ts'
+import type { Commit } from '../core/commit.ts'
+import { createEventCheck } from '../core/eventCheck.ts'
+import { withoutIdentityTags } from '../core/identityTags.ts'
+import { type RecordedEvent, readFields } from '../core/recordedEvent.ts'
+import { type Pulled, pullLedger } from './ledgerSource.ts'
+
+/** An event as it was recorded, of the newest version of its type, without identity tags. */
+export type ReadEventOf<N extends EventName> = Omit<EventOf<N>, 'data'> & {
+  readonly data: Omit<EventData<N>, 'identity_tags'>
+}
+
+/** Any event that this version knows, discriminated by `type`. */
+export type ReadEvent = { [N in EventName]: ReadEventOf<N> }[EventName]
+
+/** Where to go on: after a whole commit, and `delivered` events into the next. JSON; keep it where nobody else can write. */
+export interface LedgerPosition {
+  readonly chain: ChainPosition
+  readonly delivered: number
+}
+
+/** One event, verified: everything before it is part of the same unbroken chain, back to the pinned root key. */
+export interface LedgerEntry {
+  readonly seq: number
+  /** Its place in its commit, from 0. */
+  readonly index: number
+  /** Hex hash of its commit: with `seq` and `index` what the receipt of its operation says. */
+  readonly hash: string
+  /** By the clock of the writer; data, not evidence. */
+  readonly timeMs: number
+  readonly epoch: number
+  readonly type: string
+  /** Nothing if this version does not know the type. */
+  readonly event: ReadEvent | undefined
+  /** Every member as it was recorded, known or not, without identity tags. */
+  readonly fields: Readonly<Record<string, unknown>>
+  /** The exact bytes, identity tags included. */
+  readonly bytes: Uint8Array
+}
+
+/** All that are given must fit. What does not fit is verified all the same. */
+export interface LedgerFilter {
+  readonly types?: readonly string[]
+  /** A LID: events with that key among their resources, or about it. */
+  readonly keyId?: string
+  /** The id of the principal that asked. */
+  readonly principal?: string
+}
+
+export interface LedgerReaderOptions {
+  /** Of a user with the rights of `auditor`; stays the caller's to close. */
+  readonly connection: NatsConnection
+  /** What is trusted: see `parseVkey`. */
+  readonly pin: Pin
+  /** Where an earlier reader stopped; from the first commit on if absent. Throws if it is not of this ledger. */
+  readonly from?: LedgerPosition
+  readonly filter?: LedgerFilter
+  /** `last` ends with the last commit there is when it gets there; else it waits for more. */
+  readonly until?: 'last'
+  /** The stream to begin with, for a mirror of another name. */
+  readonly stream?: string
+  readonly signal?: AbortSignal
+}
+
+/** Thrown when the stored ledger is not one unbroken chain. Nothing of it or after it was given out. */
+export class LedgerFault extends Error {
+  readonly findings: readonly Finding[]
+  constructor(findings: readonly Finding[]) {
+    const [first] = findings
+    super(`the ledger is not valid at ${first?.seq}: ${first?.reason}`)
+    this.name = 'LedgerFault'
+    this.findings = findings
+  }
+}
+
+/** Reads once: one iteration a reader. */
+export interface LedgerReader extends AsyncIterable<LedgerEntry> {
+  /** After the last entry that was taken, and all that the filter passed over since. */
+  position(): LedgerPosition
+}
+
+/**
+ * Reads the ledger in order, verifies every signature and hash as it goes, and gives out nothing unverified. Interrupted
+ * connections delay it, for as long as the connection itself is not closed; it goes on where it was, so each event comes once. It asks the server for more only as entries
+ * are taken. Throws {@link LedgerFault} where the chain is broken and no `LedgerRecovered` names what is wrong, and what
+ * NATS throws once the connection is closed for good.
+ */
+export const openLedgerReader = (options: LedgerReaderOptions): LedgerReader => {
+  const signal = options.signal ?? new AbortController().signal
+  const events = createEventCheck()
+  let state = startState(options)
+  let delivered = options.from?.delivered ?? 0
+
+  const listEntries = function* (commit: Commit, before: ChainState, after: ChainState): Generator<LedgerEntry> {
+    for (const [index, recorded] of commit.events.entries()) {
+      if (index < delivered) continue
+      const entry = toEntry(commit, index, recorded)
+      const isLast = index + 1 === commit.events.length
+      state = isLast ? after : before
+      delivered = isLast ? 0 : index + 1
+      if (isWanted(entry.fields, options.filter)) yield { ...entry, event: readEvent(recorded) }
+    }
+    state = after
+    delivered = 0
+  }
+  const readEvent = (recorded: RecordedEvent): ReadEvent | undefined => {
+    const event: unknown = withoutIdentityTags(events.read(recorded))
+    return isReadEvent(event) ? event : undefined
+  }
+
+  return {
+    position: () => ({ chain: toChainPosition(state), delivered }),
+    async *[Symbol.asyncIterator]() {
+      // The chain as far as it was read: ahead of `state` while a commit is being given out, or a gap is open.
+      let read = state
+      const findings: Finding[] = []
+      for await (const { message, pending } of pullForEver(options, () => read, signal)) {
+        const before = read
+        const step = stepChain(read, message, { signatures: 'all' })
+        read = step.state
+        if (step.ok) {
+          findings.length = 0
+          yield* listEntries(step.commit, before, step.state)
+          continue
+        }
+        for (const finding of step.findings)
+          if (finding.kind !== 'consequence' && findings.length < LIMITS.findingsReportedMax) findings.push(finding)
+        const isCurable = findings.every(({ kind }) => kind === 'own')
+        // What is wrong may have been recovered over: that is known where the stream ends.
+        if (!isCurable || pending === 0) throw new LedgerFault(findings)
+      }
+    },
+  }
+}
+
+const startState = ({ pin, from }: LedgerReaderOptions): ChainState => {
+  if (from === undefined) return startChain(pin)
+  const kept = parseChainPosition(from.chain, pin)
+  if (!kept.ok) throw new TypeError(kept.error)
+  if (!Number.isSafeInteger(from.delivered) || from.delivered < 0) throw new TypeError('delivered is not a count')
+  return kept.value
+}
+
+/** Goes on after each interruption, and from stream to stream where the ledger was rolled. */
+async function* pullForEver(
+  options: LedgerReaderOptions,
+  reached: () => ChainState,
+  signal: AbortSignal,
+): AsyncGenerator<Pulled> {
+  for (let failures = 0; !signal.aborted; ) {
+    try {
+      for await (const pulled of pullStream(options, reached, signal)) {
+        failures = 0
+        yield pulled
+      }
+      if (options.until === 'last' && reached().nextStream === undefined) return
+    } catch (error) {
+      if (signal.aborted) return
+      failures += 1
+      if (isLasting(error, options.connection) || failures > LIMITS.ledgerReadAttemptsMax) throw error
+      await sleep(Math.min(LIMITS.natsReconnectMs * 2 ** failures, LIMITS.natsReconnectMaxMs))
+    }
+  }
+}
+
+/** One stream, from where the chain is; ends where the ledger leaves it for another. */
+async function* pullStream(
+  { connection, until, stream: first = STREAM_LEDGER }: LedgerReaderOptions,
+  reached: () => ChainState,
+  signal: AbortSignal,
+): AsyncGenerator<Pulled> {
+  const { nextStream, stream = first } = reached()
+  const range = { stream: nextStream ?? stream, from: reachedBy(reached()) + 1, endsAtLast: until === 'last' }
+  for await (const pulled of pullLedger(connection, range, signal)) {
+    yield pulled
+    if (reached().nextStream !== undefined) return
+  }
+}
+
+const STREAM_NOT_FOUND = 10059
+
+const isLasting = (error: unknown, connection: NatsConnection): boolean =>
+  connection.isClosed() ||
+  error instanceof PermissionViolationError ||
+  (error instanceof JetStreamApiError && error.code === STREAM_NOT_FOUND)
+
+const toEntry = (commit: Commit, index: number, recorded: RecordedEvent): Omit<LedgerEntry, 'event'> => {
+  const fields: unknown = withoutIdentityTags(readFields(recorded))
+  return {
+    seq: commit.head.seq,
+    index,
+    hash: Buffer.from(commit.hash).toString('hex'),
+    timeMs: commit.head.timeMs,
+    epoch: commit.head.epoch,
+    type: recorded.type,
+    fields: isRecord(fields) ? fields : {},
+    bytes: recorded.bytes,
+  }
+}
+
+const isWanted = (fields: Readonly<Record<string, unknown>>, filter: LedgerFilter | undefined): boolean => {
+  if (filter === undefined) return true
+  const { types, keyId, principal } = filter
+  const { type, data, resources, principal: asked } = fields
+  if (types !== undefined && !types.some((one) => one === type)) return false
+  if (principal !== undefined && !(isRecord(asked) && asked['id'] === principal)) return false
+  if (keyId === undefined) return true
+  const isNamed = Array.isArray(resources) && resources.some((one) => isRecord(one) && one['id'] === keyId)
+  return isNamed || (isRecord(data) && data['lid'] === keyId)
+}
+
+const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
+  typeof value === 'object' && value !== null
+
+/** Says what the check of the event has just made sure of. */
+const isReadEvent = (event: unknown): event is ReadEvent => isRecord(event)
