@@ -3,7 +3,8 @@ import { LIMITS } from '../schemas/limits.ts'
 import type { Lid } from '../src/core/instruction.ts'
 import type { KeyRecord, RotationDays } from './keys.ts'
 
-const DAY_MS = 24 * 3600 * 1000
+/** Days of policies and grace periods: 24 hours, whatever the clocks of a place do. */
+export const DAY_MS = 24 * 3600 * 1000
 
 /**
  * When a policy in force next adds a version: a whole interval after the current one was made. Nothing if there is no

@@ -57,13 +57,13 @@ export const toJobId = (eventId: string, lid: Lid): string => {
   return Buffer.from(blake3(Buffer.concat([uuid, toLidBytes(lid)]))).toString('hex')
 }
 
-/** Whether nobody has ended it, at `nowMs`. */
-export const isOpen = ({ state, expiresAtMs }: RotationJob, nowMs: number): boolean =>
-  (state === 'pending' || state === 'acknowledged') && nowMs < expiresAtMs
+/** Whether nobody has ended it, and no record says that it has expired. */
+export const isUnended = ({ state }: Pick<RotationJob, 'state'>): boolean =>
+  state === 'pending' || state === 'acknowledged'
 
 /** The state as a reader sees it: expired from its time on, even before the record of it. */
 export const findJobState = (job: RotationJob, nowMs: number): RotationJobStateName =>
-  (job.state === 'pending' || job.state === 'acknowledged') && nowMs >= job.expiresAtMs ? 'expired' : job.state
+  isUnended(job) && nowMs >= job.expiresAtMs ? 'expired' : job.state
 
 /** The keys as they were just before the event. */
 interface Keys {
@@ -153,8 +153,7 @@ const expire = (
     byId: state.byId.withMutations((map) => {
       for (const id of rotation.jobs) {
         const job = map.get(id)
-        if (job?.state === 'pending' || job?.state === 'acknowledged')
-          map.set(id, { ...job, state: 'expired', updatedAtMs: timeMs })
+        if (job !== undefined && isUnended(job)) map.set(id, { ...job, state: 'expired', updatedAtMs: timeMs })
       }
     }),
   }

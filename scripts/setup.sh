@@ -31,6 +31,13 @@ check_node() {
   command -v npm >/dev/null || die 'npm is missing: install it (it comes with Node)'
 }
 
+# npm ci empties node_modules first, and through a link that is somebody else's.
+refuse_links() {
+  for folder in node_modules .tools; do
+    if [ -L "$folder" ]; then die "$folder is a symbolic link, and what it points to would be emptied: remove the link"; fi
+  done
+}
+
 # apt_install WHAT-FOR PACKAGE...
 apt_install() {
   why=$1
@@ -140,6 +147,7 @@ build() {
 }
 
 check_node
+refuse_links
 mkdir -p .tools
 command -v flock >/dev/null || die 'flock is missing: install util-linux'
 exec 9>.tools/setup.lock

@@ -1,8 +1,9 @@
 import Type from 'typebox'
+import { changeKey } from '../changeContract.ts'
 import { contract, Empty, Reply } from '../contract.ts'
 import { KEY_SPECS, Key, KeySpec, KeyState, SigningAlgorithm } from '../keys.ts'
 import { LIMITS } from '../limits.ts'
-import { BackendId, Bytes, Fields, KeyId, Lid, Page, Revision, Tag } from '../primitives.ts'
+import { BackendId, Bytes, Fields, KeyId, Lid, Page, Tag } from '../primitives.ts'
 import { newKey, newKeyCodes } from './newKey.ts'
 
 const one = { key_id: KeyId }
@@ -57,25 +58,16 @@ export const ListKeys = contract({
 })
 
 const transition = <const N extends 'EnableKey' | 'DisableKey'>(name: N, verb: 'enable' | 'disable', summary: string) =>
-  contract({
+  changeKey({
     name,
     summary,
-    effect: 'change',
-    idempotent: true,
-    routes: [{ method: 'POST', path: `/keys/:id/actions-${verb}`, status: 200 }],
-    request: Fields({ ...one, if_revision: Type.Optional(Revision) }),
-    reply: Reply({
-      key: Key,
+    path: `/actions-${verb}`,
+    request: {},
+    reply: {
       affected_descendants: Type.Integer({ minimum: 0, description: 'Descendants whose effective state changed' }),
-    }),
-    codes: [
-      'KEY_NOT_FOUND',
-      'INVALID_STATE_TRANSITION',
-      'PARENT_NOT_USABLE',
-      'REVISION_CONFLICT',
-      'IDEMPOTENCY_CONFLICT',
-    ],
-    example: { request: {} },
+    },
+    codes: ['INVALID_STATE_TRANSITION', 'PARENT_NOT_USABLE'],
+    example: {},
   })
 
 export const EnableKey = transition('EnableKey', 'enable', 'Enables a disabled key, and with it what it had locked')

@@ -1,41 +1,13 @@
-import Type, { type TProperties } from 'typebox'
-import { contract, Reply } from '../contract.ts'
-import type { ErrorCode } from '../errors.ts'
-import { Key } from '../keys.ts'
+import Type from 'typebox'
+import { changeKey } from '../changeContract.ts'
 import { LIMITS } from '../limits.ts'
-import { BackendId, Fields, KeyId, Revision, Text, Timestamp } from '../primitives.ts'
+import { BackendId, Text, Timestamp } from '../primitives.ts'
 
 const affected = {
   affected_descendants: Type.Integer({ minimum: 0, description: 'Descendants whose effective state changed' }),
 }
 
-interface Change<N extends string, Q extends TProperties, R extends TProperties> {
-  readonly name: N
-  readonly summary: string
-  /** What follows `/keys/:id`. */
-  readonly path: string
-  readonly method?: 'POST' | 'PUT'
-  readonly request: Q
-  readonly reply: R
-  readonly codes?: readonly ErrorCode[]
-  readonly example: Readonly<Record<string, unknown>>
-}
-
-/** A change of one key: takes `if_revision` and an idempotency key, and answers with the key as it is now. */
-const change = <const N extends string, Q extends TProperties, R extends TProperties>(declared: Change<N, Q, R>) =>
-  contract({
-    name: declared.name,
-    summary: declared.summary,
-    effect: 'change',
-    idempotent: true,
-    routes: [{ method: declared.method ?? 'POST', path: `/keys/:id${declared.path}`, status: 200 }],
-    request: Fields({ key_id: KeyId, ...declared.request, if_revision: Type.Optional(Revision) }),
-    reply: Reply({ key: Key, ...declared.reply }),
-    codes: ['KEY_NOT_FOUND', 'REVISION_CONFLICT', 'IDEMPOTENCY_CONFLICT', ...(declared.codes ?? [])],
-    example: { request: declared.example },
-  })
-
-export const UpdateKey = change({
+export const UpdateKey = changeKey({
   name: 'UpdateKey',
   summary: 'Changes the description of a key',
   path: '',
@@ -46,7 +18,7 @@ export const UpdateKey = change({
   example: { description: 'orders database, primary' },
 })
 
-export const RotateKey = change({
+export const RotateKey = changeKey({
   name: 'RotateKey',
   summary: 'Adds a version that produces from now on; older ones still decrypt and verify',
   path: '/actions-rotate',
@@ -64,7 +36,7 @@ export const RotateKey = change({
   example: {},
 })
 
-export const ScheduleKeyDeletion = change({
+export const ScheduleKeyDeletion = changeKey({
   name: 'ScheduleKeyDeletion',
   summary: 'Locks a key now and destroys its material after a grace period',
   path: '/actions-schedule-deletion',
@@ -81,7 +53,7 @@ export const ScheduleKeyDeletion = change({
   example: { grace_period_days: 30 },
 })
 
-export const CancelKeyDeletion = change({
+export const CancelKeyDeletion = changeKey({
   name: 'CancelKeyDeletion',
   summary: 'Takes a key out of its grace period; it is disabled then, or compromised if it was before',
   path: '/actions-cancel-deletion',
@@ -91,7 +63,7 @@ export const CancelKeyDeletion = change({
   example: {},
 })
 
-export const ReportKeyCompromise = change({
+export const ReportKeyCompromise = changeKey({
   name: 'ReportKeyCompromise',
   summary: 'Marks a key compromised for good: it and its descendants only decrypt and verify',
   path: '/actions-report-compromise',

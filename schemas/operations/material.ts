@@ -1,4 +1,5 @@
 import Type, { type TProperties } from 'typebox'
+import { changeKey } from '../changeContract.ts'
 import { contract, Reply } from '../contract.ts'
 import { DATA_KEY_PAIR_SPECS, Key, KeySpec, WRAPPING_ALGORITHMS } from '../keys.ts'
 import { LIMITS } from '../limits.ts'
@@ -144,16 +145,14 @@ export const GetKeyMaterial = contract({
 })
 
 const exportability = <const N extends string>(name: N, path: string, summary: string) =>
-  contract({
+  changeKey({
     name,
     summary,
-    effect: 'change',
-    idempotent: true,
-    routes: [{ method: 'POST', path: `/keys/:id/${path}`, status: 200 }],
-    request: Fields({ key_id: KeyId, if_revision: Type.Optional(Revision) }),
-    reply: Reply({ key: Key }),
-    codes: ['KEY_NOT_FOUND', 'INVALID_STATE_TRANSITION', 'REVISION_CONFLICT', 'IDEMPOTENCY_CONFLICT'],
-    example: { request: {} },
+    path: `/${path}`,
+    request: {},
+    reply: {},
+    codes: ['INVALID_STATE_TRANSITION'],
+    example: {},
   })
 
 export const MakeKeyExportable = exportability(

@@ -1,4 +1,5 @@
 import Type, { type TProperties } from 'typebox'
+import { change } from '../changeContract.ts'
 import { contract, Reply } from '../contract.ts'
 import { ROTATION_JOB_STATES } from '../keys.ts'
 import { LIMITS } from '../limits.ts'
@@ -32,36 +33,34 @@ export const ListRotationJobs = contract({
   example: { request: { state: 'pending' } },
 })
 
-const change = <const N extends string, Q extends TProperties>(
+const changeJob = <const N extends string, Q extends TProperties>(
   name: N,
   summary: string,
   { verb, request, example }: { readonly verb: string; readonly request: Q; readonly example: object },
 ) =>
-  contract({
+  change({
     name,
     summary,
-    effect: 'change',
-    idempotent: true,
-    routes: [{ method: 'POST', path: `/rotation-jobs/:job_id/actions-${verb}`, status: 200 }],
-    request: Fields({ job_id: JobId, ...request }),
-    reply: Reply({ job: RotationJob }),
-    codes: ['NOT_FOUND', 'INVALID_STATE_TRANSITION', 'REVISION_CONFLICT', 'IDEMPOTENCY_CONFLICT'],
-    example: { request: { job_id: '0'.repeat(64), ...example } },
+    path: `/rotation-jobs/:job_id/actions-${verb}`,
+    request: { job_id: JobId, ...request },
+    reply: { job: RotationJob },
+    codes: ['NOT_FOUND', 'INVALID_STATE_TRANSITION'],
+    example: { job_id: '0'.repeat(64), ...example },
   })
 
-export const AcknowledgeRotationJob = change('AcknowledgeRotationJob', 'Says that somebody works on a job', {
+export const AcknowledgeRotationJob = changeJob('AcknowledgeRotationJob', 'Says that somebody works on a job', {
   verb: 'acknowledge',
   request: {},
   example: {},
 })
 
-export const CompleteRotationJob = change('CompleteRotationJob', 'Says that a job is done', {
+export const CompleteRotationJob = changeJob('CompleteRotationJob', 'Says that a job is done', {
   verb: 'complete',
   request: {},
   example: {},
 })
 
-export const FailRotationJob = change('FailRotationJob', 'Says that a job could not be done, and why', {
+export const FailRotationJob = changeJob('FailRotationJob', 'Says that a job could not be done, and why', {
   verb: 'fail',
   request: { reason: Text(1, LIMITS.reasonBytesMax, 'Stands in the ledger') },
   example: { reason: 'the database is read-only' },

@@ -1,6 +1,7 @@
 import Type, { type TProperties } from 'typebox'
+import { change, changeKey } from '../changeContract.ts'
 import { contract, Reply } from '../contract.ts'
-import { Key, KeyVersion, ROTATION_CAUSES } from '../keys.ts'
+import { KeyVersion, ROTATION_CAUSES } from '../keys.ts'
 import { LIMITS } from '../limits.ts'
 import { Fields, KeyId, OneOf, Page, Revision, Timestamp } from '../primitives.ts'
 
@@ -73,70 +74,57 @@ export const GetKeyRotationPolicy = read('GetKeyRotationPolicy', 'Shows the rota
   reply: policy,
 })
 
-interface Change<N extends string, Q extends TProperties> {
-  readonly name: N
-  readonly summary: string
-  readonly method?: 'PUT'
-  readonly path: string
-  readonly request: Q
-  readonly example: Readonly<Record<string, unknown>>
-}
+/** All that any of them refuses a key for. */
+const codes = ['INVALID_STATE_TRANSITION'] as const
 
-const change = <const N extends string, Q extends TProperties>(declared: Change<N, Q>) =>
-  contract({
-    name: declared.name,
-    summary: declared.summary,
-    effect: 'change',
-    idempotent: true,
-    routes: [{ method: declared.method ?? 'POST', path: `/keys/:id${declared.path}`, status: 200 }],
-    request: Fields({ key_id: KeyId, ...declared.request, if_revision: Type.Optional(Revision) }),
-    reply: Reply({ key: Key }),
-    codes: ['KEY_NOT_FOUND', 'INVALID_STATE_TRANSITION', 'REVISION_CONFLICT', 'IDEMPOTENCY_CONFLICT'],
-    example: { request: declared.example },
-  })
-
-export const SetKeyRotationPolicy = change({
+export const SetKeyRotationPolicy = changeKey({
   name: 'SetKeyRotationPolicy',
   summary: 'Sets whether and how often a key is rotated by itself',
   method: 'PUT',
   path: '/rotation-policy',
   request: { enabled: Type.Boolean(), rotation_interval_days: days },
+  reply: {},
+  codes,
   example: { enabled: true, rotation_interval_days: 90 },
 })
 
-export const EnableKeyRotation = change({
+export const EnableKeyRotation = changeKey({
   name: 'EnableKeyRotation',
   summary: `Rotates a key by itself, every ${LIMITS.rotationIntervalDaysDefault} days if no interval was ever set`,
   path: '/actions-enable-rotation',
   request: {},
+  reply: {},
+  codes,
   example: {},
 })
 
-export const DisableKeyRotation = change({
+export const DisableKeyRotation = changeKey({
   name: 'DisableKeyRotation',
   summary: 'Stops rotating a key by itself; the interval is kept',
   path: '/actions-disable-rotation',
   request: {},
+  reply: {},
+  codes,
   example: {},
 })
 
-export const SetMinDecryptionVersion = change({
+export const SetMinDecryptionVersion = changeKey({
   name: 'SetMinDecryptionVersion',
   summary: 'Refuses to decrypt what older versions encrypted; can only be raised',
   method: 'PUT',
   path: '/min-decryption-version',
   request: { version: number },
+  reply: {},
+  codes,
   example: { version: 1 },
 })
 
-export const DestroyKeyVersion = contract({
+export const DestroyKeyVersion = change({
   name: 'DestroyKeyVersion',
   summary: 'Destroys the material of an old version for good',
-  effect: 'change',
-  idempotent: true,
-  routes: [{ method: 'POST', path: '/keys/:id/versions/:version/actions-destroy', status: 200 }],
-  request: Fields({ key_id: KeyId, version: number, if_revision: Type.Optional(Revision) }),
-  reply: Reply({ version: KeyVersion }),
-  codes: ['KEY_NOT_FOUND', 'NOT_FOUND', 'INVALID_STATE_TRANSITION', 'REVISION_CONFLICT', 'IDEMPOTENCY_CONFLICT'],
-  example: { request: { version: 1 } },
+  path: '/keys/:id/versions/:version/actions-destroy',
+  request: { key_id: KeyId, version: number, if_revision: Type.Optional(Revision) },
+  reply: { version: KeyVersion },
+  codes: ['KEY_NOT_FOUND', 'NOT_FOUND', ...codes],
+  example: { version: 1 },
 })

@@ -1,4 +1,4 @@
-import { findJobState, isOpen, type RotationJob } from '../../projections/rotationJobs.ts'
+import { findJobState, isUnended, type RotationJob, type RotationJobsState } from '../../projections/rotationJobs.ts'
 import type { View } from '../../projections/view.ts'
 import type { RotationJobStateName } from '../../schemas/keys.ts'
 import type { Body } from '../../schemas/registry.ts'
@@ -166,12 +166,13 @@ export const expireRotationJobs: Duty = {
   name: 'ExpireRotationJobs',
   *findDue({ rotationJobs }, { nowMs }) {
     for (const { lid, version, expiresAtMs, jobs } of rotationJobs.rotations)
-      if (expiresAtMs <= nowMs && jobs.some((id) => isUnended(rotationJobs.byId.get(id)))) yield `${lid}/${version}`
+      if (expiresAtMs <= nowMs && listUnended(rotationJobs, jobs).length > 0) yield `${lid}/${version}`
   },
   plan(subject, { rotationJobs }, { nowMs }) {
     const rotation = rotationJobs.rotations.find(({ lid, version }) => `${lid}/${version}` === subject)
-    const expired = rotation?.jobs.filter((id) => isUnended(rotationJobs.byId.get(id))).length ?? 0
-    if (rotation === undefined || expired === 0 || rotation.expiresAtMs > nowMs) return undefined
+    if (rotation === undefined || rotation.expiresAtMs > nowMs) return undefined
+    const expired = listUnended(rotationJobs, rotation.jobs).length
+    if (expired === 0) return undefined
     const { lid, version } = rotation
     return planRecord([], () => ({
       event: { type: 'RotationJobsExpired', data: { lid, version, expired } },
@@ -181,4 +182,5 @@ export const expireRotationJobs: Duty = {
   },
 }
 
-const isUnended = (job: RotationJob | undefined): boolean => job !== undefined && isOpen(job, Number.NEGATIVE_INFINITY)
+const listUnended = ({ byId }: RotationJobsState, jobs: readonly string[]): readonly RotationJob[] =>
+  jobs.map((id) => byId.get(id)).filter((job): job is RotationJob => job !== undefined && isUnended(job))

@@ -1,6 +1,7 @@
 import type { Guard } from '../../projections/guards.ts'
 import { countAffected, findEffectiveState, hasLivingDescendants } from '../../projections/hierarchy.ts'
 import type { KeyRecord } from '../../projections/keys.ts'
+import { DAY_MS } from '../../projections/rotation.ts'
 import type { View } from '../../projections/view.ts'
 import type { KeyStateName } from '../../schemas/keys.ts'
 import { STATE_ALLOWS } from '../core/lifecycle.ts'
@@ -127,8 +128,6 @@ export const reportKeyCompromise: Operation<'ReportKeyCompromise'> = {
       more: {},
     }),
 }
-
-const DAY_MS = 24 * 3600 * 1000
 
 export const scheduleKeyDeletion: Operation<'ScheduleKeyDeletion'> = {
   replay: (success, view, facts) => ({
