@@ -1,5 +1,5 @@
 import { open } from 'node:fs/promises'
-import { createEventCheck } from '../src/ledger/eventCheck.ts'
+import { createEventCheck } from '../src/core/eventCheck.ts'
 import { createVerifier } from '../src/ledger/tip.ts'
 import { parseExportLine } from '../src/verify/exportLine.ts'
 import { parseVkey } from '../src/verify/vkey.ts'
