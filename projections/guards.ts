@@ -8,6 +8,12 @@ import { findSlot } from './idempotency.ts'
 import { countEncrypted } from './usage.ts'
 import type { View } from './view.ts'
 
+/** Who asks, as events name them. */
+interface Principal {
+  readonly id: string
+  readonly type: string
+}
+
 /**
  * What a plan relied on, checked again at the moment its record enters the ledger. A result is released only if its
  * guards held with every earlier event folded in, so a use never stands after the disable that forbids it.
@@ -32,7 +38,8 @@ export type Guard =
   /** The wrapping key still takes a key in. */
   | { readonly kind: 'import'; readonly lid: Lid }
   /** There may be one more wrapping key. */
-  | { readonly kind: 'importRoom'; readonly importsMax: number }
+  /** Room for one import more: among everybody's, and among those of whoever asks. */
+  | { readonly kind: 'importRoom'; readonly importsMax: number; readonly ownMax: number; readonly owner: Principal }
   /** The key has no living descendants. */
   | { readonly kind: 'childless'; readonly lid: Lid }
   /** The version is on its way out, as it was when the HSM was asked; nothing but its end can change that. */
@@ -114,10 +121,20 @@ const checkUnused = (view: View, { backend }: Guard & { kind: 'backendUnused' })
 const checkImport = (view: View, { lid }: Guard & { kind: 'import' }): Failure | undefined =>
   view.imports.byLid.get(lid)?.state === 'open' ? undefined : { code: 'INVALID_REQUEST', message: IMPORT_TOKEN_REFUSED }
 
-const checkImportRoom = (view: View, { importsMax }: Guard & { kind: 'importRoom' }): Failure | undefined =>
-  view.imports.byLid.size < importsMax
-    ? undefined
-    : { code: 'OVERLOADED', message: `${importsMax} imports are open: use some, or wait until they expire` }
+const checkImportRoom = (
+  view: View,
+  { importsMax, ownMax, owner }: Guard & { kind: 'importRoom' },
+): Failure | undefined => {
+  const { byLid } = view.imports
+  if (byLid.size >= importsMax) return toNoRoom(`${importsMax} imports are open`)
+  const own = byLid.count(({ principal }) => principal.id === owner.id && principal.type === owner.type)
+  return own < ownMax ? undefined : toNoRoom(`you have ${ownMax} imports open`)
+}
+
+const toNoRoom = (what: string): Failure => ({
+  code: 'OVERLOADED',
+  message: `${what}: use some, or wait until they expire`,
+})
 
 /** Why a guard does not hold in this view, or nothing. */
 export const checkGuard = (view: View, guard: Guard): Failure | undefined => {

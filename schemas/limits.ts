@@ -59,6 +59,7 @@ export const LIMITS = {
   importTokenBytes: 64,
   importTokenSecondsMax: 24 * 3600,
   importsOpenMax: 1000,
+  importsOpenPerPrincipalMax: 100,
   publicKeyBytesMax: 2048,
   privateKeyBytesMax: 4096,
   batchItemsMax: 256,

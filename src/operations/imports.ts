@@ -6,7 +6,7 @@ import type { Request } from '../../schemas/registry.ts'
 import { isSameDigest } from '../core/constantTime.ts'
 import type { Instruction, MaterialRef } from '../core/instruction.ts'
 import { deriveIdentity, toLid, toLidBytes } from '../core/lid.ts'
-import { fail, ok, type Result } from '../core/result.ts'
+import { fail, must, ok, type Result } from '../core/result.ts'
 import { Sensitive } from '../core/sensitive.ts'
 import { toTimestamp } from './keyBody.ts'
 import { prepareNewKey, toCreated, toMaterialData, toNewKeyTargets, toUndoing } from './newKey.ts'
@@ -30,7 +30,10 @@ export const getParametersForImport: Operation<'GetParametersForImport'> = {
       return fail('UNSUPPORTED_BY_HSM', `the HSM backend has no mechanism for ${spec}`)
     const wrapping = findWrapping(facts, backend, { spec, algorithm: input.wrapping_algorithm })
     if (!wrapping.ok) return wrapping
-    const room: Guard = { kind: 'importRoom', importsMax: LIMITS.importsOpenMax }
+    const owner = facts.principal
+    must(owner !== undefined, 'an import is asked for by somebody')
+    const bounds = { importsMax: LIMITS.importsOpenMax, ownMax: LIMITS.importsOpenPerPrincipalMax }
+    const room: Guard = { kind: 'importRoom', ...bounds, owner }
     const full = checkGuard(view, room)
     if (full !== undefined) return { ok: false, error: full }
     const identity = deriveIdentity({}, facts.uniqueId)

@@ -108,9 +108,15 @@ describe('the wrapping key of an import', () => {
 
   test('is one of a limited number, counted where its record enters the ledger', async () => {
     await using stack = await createPipelineStack()
-    const room = { kind: 'importRoom', importsMax: 1 } as const
-    expect(checkGuard(stack.ledger.view(), room)).toBeUndefined()
     await bringKey(stack)
-    expect(checkGuard(stack.ledger.view(), room)).toMatchObject({ code: 'OVERLOADED' })
+    const owner = stack.ledger.view().imports.byLid.first()?.principal
+    if (owner === undefined) throw new Error('nobody asked')
+    const check = (importsMax: number, ownMax: number, id = owner.id) =>
+      checkGuard(stack.ledger.view(), { kind: 'importRoom', importsMax, ownMax, owner: { ...owner, id } })
+    expect(check(2, 2)).toBeUndefined()
+    expect(check(1, 2)).toMatchObject({ code: 'OVERLOADED' })
+    expect(check(2, 1)).toMatchObject({ code: 'OVERLOADED', message: expect.stringContaining('you have 1') })
+    // What one has open takes nothing from the others.
+    expect(check(2, 1, 'somebody else')).toBeUndefined()
   })
 })
