@@ -106,6 +106,7 @@ export const LIMITS = {
   verifyBatchesAhead: 2,
   verifyThreadsMax: 8,
   verifyKeysMax: 16,
+  proofHashesMax: 64,
   noteBytesMax: 64 * 1024,
   noteSignaturesMax: 100,
   appendQueueMax: 8192,

@@ -4,6 +4,7 @@ import { createBatch } from './operations/batch.ts'
 import * as data from './operations/data.ts'
 import * as hsmConnections from './operations/hsmConnections.ts'
 import * as keys from './operations/keys.ts'
+import * as ledger from './operations/ledger.ts'
 import * as lifecycle from './operations/lifecycle.ts'
 import * as material from './operations/material.ts'
 import * as namespaces from './operations/namespaces.ts'
@@ -22,6 +23,7 @@ const SINGLE = {
   ...material,
   ...data,
   ...hsmConnections,
+  ...ledger,
 } as const
 
 /** Every contract, by operation name. What is not here cannot be asked. */

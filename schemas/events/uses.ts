@@ -41,6 +41,7 @@ export const USE_EVENTS = {
   HsmConnectionsListed: usage(Fields({ items: count })),
   PublicKeyRead: usage(one),
   LedgerHeadRead: usage(none),
+  LedgerProofRead: usage(Fields({ seq: version })),
   /** `lid`: the key that the first request changed, if it was about one. */
   RequestReplayed: usage(Fields({ lid: Type.Optional(Lid), slot: raw32 })),
   /** A batch as a whole; each of its items has a record of its own. */

@@ -1,6 +1,6 @@
 import Type from 'typebox'
 import { changeKey } from '../changeContract.ts'
-import { contract, Empty, Reply } from '../contract.ts'
+import { contract, Reply } from '../contract.ts'
 import { KEY_SPECS, Key, KeySpec, KeyState, SigningAlgorithm } from '../keys.ts'
 import { LIMITS } from '../limits.ts'
 import { BackendId, Bytes, Fields, KeyId, Lid, Page, Tag } from '../primitives.ts'
@@ -125,22 +125,5 @@ export const GetPublicKey = contract({
     signing_algorithms: Type.Array(SigningAlgorithm),
   }),
   codes: ['KEY_NOT_FOUND', 'NOT_FOUND', 'REVISION_CONFLICT'],
-  example: { request: {} },
-})
-
-export const GetLedgerHead = contract({
-  name: 'GetLedgerHead',
-  summary: 'Shows the head of the ledger as it was before this request',
-  effect: 'read',
-  idempotent: false,
-  routes: [{ method: 'GET', path: '/ledger/head', status: 200 }],
-  request: Empty,
-  reply: Reply({
-    origin: Type.String(),
-    size: Type.Integer({ minimum: 1 }),
-    hash: Type.String({ pattern: '^[0-9a-f]{64}$' }),
-    epoch: Type.Integer({ minimum: 1 }),
-  }),
-  codes: [],
   example: { request: {} },
 })

@@ -180,6 +180,16 @@ export const decodeCommit = (payload: Uint8Array): Result<Commit, string> => {
   })
 }
 
+/** Head, key id, signature and hash of an envelope alone: what a proof has of a commit. Syntax only, as in {@link decodeCommit}. */
+export const decodeEnvelope = (
+  bytes: Uint8Array,
+): Result<Pick<Commit, 'head' | 'headBytes' | 'kid' | 'signature' | 'hash'>, string> => {
+  const envelope = parseEnvelope(bytes)
+  if (!envelope.ok) return envelope
+  const head = parseHead(envelope.value.headBytes)
+  return head.ok ? ok({ head: head.value, ...envelope.value, hash: hashEnvelope(bytes) }) : head
+}
+
 const SIGN_LABEL = Buffer.from('chatelaine/sign/v1\0', 'latin1')
 const COMMIT_LABEL = Buffer.from('chatelaine/commit/v1\0', 'latin1')
 

@@ -2,6 +2,7 @@ import type { Event } from '../../schemas/events.ts'
 import type { KeySpecName, WrappingAlgorithmName } from '../../schemas/keys.ts'
 import type { Checkpoint } from './checkpoint.ts'
 import type { Instruction, MaterialRef, OutputOf, TokenPlace } from './instruction.ts'
+import type { LedgerProof, ProofQuery } from './ledgerProof.ts'
 import type { Failure, Result } from './result.ts'
 import type { Sensitive } from './sensitive.ts'
 
@@ -252,6 +253,10 @@ export interface Ledger<V, G> {
    * storage does not tell.
    */
   measureClockSkew(signal: AbortSignal): Promise<number | undefined>
+  /** Failures: INVALID_REQUEST, NOT_FOUND, LEDGER_UNAVAILABLE. */
+  prove(query: ProofQuery, signal: AbortSignal): Promise<Result<LedgerProof>>
+  /** The newest checkpoint that this process signed, a note. */
+  checkpoint(): string | undefined
   /** The newest acknowledged and folded view; an immutable value. */
   view(): V
   status(): LedgerStatus

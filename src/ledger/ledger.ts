@@ -4,6 +4,7 @@ import { LIMITS } from '../../schemas/limits.ts'
 import { createEventCheck } from '../core/eventCheck.ts'
 import type { Ledger, LedgerStatus } from '../core/ports.ts'
 import { fail, ok } from '../core/result.ts'
+import { formatNote } from '../core/signedNote.ts'
 import type { Anchor } from './anchors/anchor.ts'
 import { createHeadAnchor } from './anchors/headAnchor.ts'
 import { checkHead } from './anchors/headCheck.ts'
@@ -19,6 +20,7 @@ import { type Boot, bootLife, type Life, type LifeState, runLife } from './life.
 import { createMetrics, type LedgerMetrics } from './metrics.ts'
 import { createNatsStream } from './natsStream.ts'
 import type { LedgerBounds, LedgerOptions, LedgerRole } from './options.ts'
+import { prove } from './prove.ts'
 import { checkServer } from './server.ts'
 import { checkStream } from './stream.ts'
 import { createVerifier } from './tip.ts'
@@ -108,6 +110,17 @@ const startService = (
       const answer = queue.add(entry, signal)
       committer.wake()
       return answer
+    },
+    prove: (query) =>
+      prove(query, {
+        origin: options.pin.origin,
+        tree: tree.file(),
+        latest: checkpoints.latest(),
+        readBack: createNatsStream(options.connection).readBack,
+      }),
+    checkpoint: () => {
+      const latest = checkpoints.latest()
+      return latest && formatNote(latest.note)
     },
     measureClockSkew: () => measureClockSkew(createNatsStream(options.connection), clock),
     view: () => state.tip.view,

@@ -7,6 +7,7 @@ import type { EventData, EventName } from '../../schemas/events.ts'
 import type { KeySpecName } from '../../schemas/keys.ts'
 import type { BatchableName, Body, OperationName, Request } from '../../schemas/registry.ts'
 import type { Instruction, Lid, OutputOf } from '../core/instruction.ts'
+import type { LedgerProof, ProofQuery } from '../core/ledgerProof.ts'
 import type { UseKind } from '../core/lifecycle.ts'
 import type { BackendStatus, WrappingSupport } from '../core/ports.ts'
 import type { Failure, Result } from '../core/result.ts'
@@ -52,6 +53,8 @@ export interface Facts {
   /** Messages that one version may encrypt. */
   readonly messagesPerVersionMax: number
   readonly isMissing: (lid: Lid, version: number) => boolean
+  /** The newest checkpoint of the ledger, a signed note. */
+  readonly newestCheckpoint: () => string | undefined
   readonly hashContext: (encoded: Uint8Array) => Uint8Array | undefined
   readonly hashImportToken: (token: Uint8Array) => Uint8Array
   /** Who asks; nobody where the service acts of its own accord. */
@@ -106,6 +109,7 @@ export interface Resolved {
   readonly page?: VisiblePage
   /** For a batch: what became of its items, in their order. */
   readonly outcomes?: readonly ItemOutcome[]
+  readonly proof?: LedgerProof
 }
 
 export type EventBody = { [E in EventName]: { readonly type: E; readonly data: EventData<E> } }[EventName]
@@ -155,6 +159,8 @@ export interface Operation<N extends OperationName> {
   candidates?(input: Request<N>, keys: readonly KeyRecord[], view: View, facts: Facts): Result<Iterable<Candidate>>
   /** For a batch: what is carried out on its own before the plan is made. */
   items?(input: Request<N>): readonly ItemAsked[]
+  /** What the ledger shall prove before the plan is made. */
+  evidence?(input: Request<N>): ProofQuery
   plan(input: Request<N>, resolved: Resolved): Result<Plan<N>>
   /** For idempotent operations: the reply to a repeated request, rebuilt from the view. */
   replay?(success: IdempotencyRecord, view: View, facts: Facts): Body<N>

@@ -11,6 +11,7 @@ import { generateDataKey, generateDataKeyWithoutPlaintext } from './generateData
 import { generateDataKeyPair, generateDataKeyPairWithoutPlaintext } from './generateDataKeyPair.ts'
 import { generateRandom } from './generateRandom.ts'
 import { getLedgerHead } from './getLedgerHead.ts'
+import { getLedgerProof } from './getLedgerProof.ts'
 import { getPublicKey } from './getPublicKey.ts'
 import { createHsmConnection, deleteHsmConnection, getHsmConnection, getHsmConnectionStatus } from './hsmConnections.ts'
 import { getParametersForImport, importKey } from './imports.ts'
@@ -68,6 +69,7 @@ export const OPERATIONS: { readonly [N in OperationName]: Operation<N> } = {
   GetKeyAncestors: getKeyAncestors,
   GetKeyDependents: getKeyDependents,
   GetLedgerHead: getLedgerHead,
+  GetLedgerProof: getLedgerProof,
   GetPublicKey: getPublicKey,
   ListAliases: listAliases,
   ListKeys: listKeys,

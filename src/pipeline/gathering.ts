@@ -65,6 +65,8 @@ export const createGathering = ({ ledger, scheduler, signal, count, onSettled }:
   return {
     ledgerOf: (index) => ({
       append: appendOf(index),
+      prove: (query, proofSignal) => ledger.prove(query, proofSignal),
+      checkpoint: () => ledger.checkpoint(),
       measureClockSkew: (skewSignal) => ledger.measureClockSkew(skewSignal),
       view: () => ledger.view(),
       status: () => ledger.status(),

@@ -87,6 +87,7 @@ export const toFacts = (
   wrapping: (backend) => ports.hsm.wrapping(backend),
   messagesPerVersionMax: settings.messagesPerVersionMax,
   isMissing: settings.isMissing,
+  newestCheckpoint: () => ports.ledger.checkpoint(),
   hashContext: (encoded) => ports.hashes.hashContext(encoded),
   hashImportToken: (token) => ports.hashes.hashImportToken(token),
   ...(principal === undefined ? {} : { principal: { id: principal.id, type: principal.type } }),
@@ -128,13 +129,16 @@ const decide = async <N extends OperationName>(
     return resolved.error.code === 'PDP_UNAVAILABLE'
       ? recordDenial(attempt, permitted, resolved.error)
       : recordFailure(attempt, permitted, resolved.error)
+  const proof = operation.evidence && (await attempt.ports.ledger.prove(operation.evidence(input), attempt.signal))
+  if (proof?.ok === false) return recordFailure(attempt, permitted, proof.error)
   const guards = [...found.flatMap(({ alias }) => alias ?? []), ...(slot === undefined ? [] : [slot.guard])]
   const carryOut = (ready: Resolved) => {
     const plan = operation.plan(input, ready)
     if (!plan.ok) return recordFailure(attempt, permitted, plan.error)
     return perform(attempt, permitted, { ...plan.value, guards: [...plan.value.guards, ...guards] })
   }
-  if (operation.items === undefined) return carryOut(resolved.value)
+  if (operation.items === undefined)
+    return carryOut(proof === undefined ? resolved.value : { ...resolved.value, proof: proof.value })
   return withItems(attempt, operation.items(input), operate, (outcomes) => carryOut({ ...resolved.value, outcomes }))
 }
 

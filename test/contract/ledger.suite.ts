@@ -5,6 +5,9 @@ import { SUBJECT_STATE, SUBJECT_USAGE } from '../../schemas/events.ts'
 import { startChain, stepChain } from '../../src/core/chain.ts'
 import type { Pin } from '../../src/core/chainState.ts'
 import { decodeCommit } from '../../src/core/commit.ts'
+import type { ProofQuery } from '../../src/core/ledgerProof.ts'
+import { isIncluded, toLeafHash } from '../../src/core/merkle.ts'
+import { isConsistent } from '../../src/core/merkleProof.ts'
 import type { Ledger } from '../../src/core/ports.ts'
 import { readFields } from '../../src/core/recordedEvent.ts'
 import { must } from '../../src/core/result.ts'
@@ -47,6 +50,39 @@ export const describeLedger = (name: string, open: () => Promise<LedgerUnderTest
       unwrap(await under.ledger.append(createKey(keys), never))
       return keys
     }
+
+    it('proves that a commit and its event stand in a tree, and that a smaller tree is its beginning', async () => {
+      const n = await newKey()
+      const { receipt } = await append([
+        eventOf('KeyDescribed', { lid: lidOf(n) }),
+        eventOf('DataEncrypted', { lid: lidOf(n), version: 1 }),
+      ])
+      const { seq, index } = receipt
+      const proof = unwrap(await under.ledger.prove({ seq, index, treeSize: seq, fromSize: 2 }, never))
+      expect(proof).toMatchObject({ origin: under.pin.origin, seq, treeSize: seq, event: { index } })
+      const { commit, events } = await eventsAt(seq)
+      expect(events).toHaveLength(2)
+      expect(Buffer.from(proof.envelope)).toEqual(Buffer.from(commit.envelope))
+      const { root, path, consistency, event } = proof
+      const leafHash = toLeafHash(commit.envelope)
+      expect(isIncluded({ leafHash, index: seq - 1, size: seq, path, root })).toBe(true)
+      must(consistency !== undefined && event !== undefined, 'the proof has all parts')
+      const sizes = { oldSize: 2, oldRoot: consistency.fromRoot, size: seq, root }
+      expect(isConsistent({ ...sizes, path: consistency.path })).toBe(true)
+      const place = { index, size: 2, root: commit.head.eventsRoot }
+      expect(isIncluded({ ...place, leafHash: event.leafHash, path: event.path })).toBe(true)
+    })
+
+    it('proves nothing of a commit, event or size that is not there', async () => {
+      const { seq } = await append([eventOf('LedgerHeadRead', {})]).then(({ receipt }) => receipt)
+      const prove = async (query: ProofQuery) => codeOf(await under.ledger.prove(query, never))
+      expect(await prove({ seq: seq + 1000 })).toBe('NOT_FOUND')
+      expect(await prove({ seq, index: 1 })).toBe('NOT_FOUND')
+      expect(await prove({ seq, treeSize: seq - 1 })).toBe('INVALID_REQUEST')
+      expect(await prove({ seq, treeSize: seq + 1000 })).toBe('INVALID_REQUEST')
+      expect(await prove({ seq: 1, treeSize: 3, fromSize: 4 })).toBe('INVALID_REQUEST')
+      expect(await prove({ seq })).toBeUndefined()
+    })
 
     it('answers with the place and hash of a durable record, and a view that holds it', async () => {
       const n = await newKey()
@@ -192,5 +228,7 @@ export const describeLedger = (name: string, open: () => Promise<LedgerUnderTest
       expect(Buffer.from(chain.hash).toString('hex')).toBe(under.ledger.status().hash)
     })
   })
+
+const codeOf = (result: { readonly ok: boolean; readonly error?: { readonly code: string } }) => result.error?.code
 
 const big = () => ({ ...eventOf('LedgerHeadRead', {}), request_id: 'x'.repeat(64 * 1024) })

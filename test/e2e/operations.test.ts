@@ -76,6 +76,7 @@ const call = async (
 }
 
 const VOLATILE = new Set([
+  'checkpoint',
   'receipt',
   'job_id',
   'connection_id',
@@ -265,6 +266,7 @@ const REQUESTS: Requests = {
   ListHsmConnections: () => ({ max_results: 1 }),
   DeleteHsmConnection: ({ subject }) => ({ connection_id: connectionOf(subject).connection_id }),
   GetLedgerHead: () => ({}),
+  GetLedgerProof: () => ({ seq: 1, index: 0, tree_size: 2, from_size: 1 }),
 }
 
 describe('every operation, by both transports', () => {

@@ -2,9 +2,10 @@ import { cp, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { connect } from '@nats-io/transport-node'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { verifyCheckpoint, verifyProof } from '../../src/client/proof.ts'
 import { type OpenedCheckpoint, openCheckpoint } from '../../src/core/checkpoint.ts'
 import { parseVerifyKey } from '../../src/core/ed25519.ts'
-import type { NoteKey } from '../../src/core/signedNote.ts'
+import { formatNoteKey, type NoteKey } from '../../src/core/signedNote.ts'
 import type { Anchor } from '../../src/ledger/anchors/anchor.ts'
 import { createStreamAnchor } from '../../src/ledger/anchors/streamAnchor.ts'
 import { createWitnessAnchor } from '../../src/ledger/anchors/witnessAnchor.ts'
@@ -119,6 +120,20 @@ describe('checkpoints', () => {
     expect((await readStreamCheckpoint()).checkpoint.size).toBe(last)
     expect(witness.state.get(stack.pin.origin)?.size).toBe(last)
     expect(await refusalOf()).toBeUndefined()
+  })
+
+  it('upgrade a receipt: the proof for the newest one comes with it, and the client library believes both', async () => {
+    const { ledger } = await openWriter()
+    const { receipt } = unwrap(await ledger.append(drawRandom(), never))
+    unwrap(await ledger.append(drawRandom(), never))
+    await until(() => (ledger.status().checkpoints?.anchored?.size ?? 0) > receipt.seq)
+    const proof = unwrap(await ledger.prove({ seq: receipt.seq, index: receipt.index }, never))
+    const trust = { vkeys: [formatNoteKey(log)], witnessKeys: [formatNoteKey(witness.key)], witnessesMin: 1 }
+    expect(proof.checkpoint).toBe(ledger.checkpoint())
+    const checkpoint = unwrap(verifyCheckpoint(proof.checkpoint ?? '', trust))
+    const { origin, seq, root, envelope, treeSize, path } = proof
+    const reply = { origin, seq, root, envelope, tree_size: treeSize, path: [...path] }
+    expect(verifyProof(reply, receipt, checkpoint).ok).toBe(true)
   })
 
   it('wait for an HSM that is away, and commits do not', async () => {

@@ -24,6 +24,7 @@ const ABOUT_THE_SERVICE = [
   'ExplainRouting',
   'GenerateRandom',
   'GetLedgerHead',
+  'GetLedgerProof',
   'GetParametersForImport',
   'ImportKey',
   'ListAliases',
