@@ -18,7 +18,7 @@ export interface CheckpointsOptions {
   /** By `ledger-root`. */
   sign(checkpoint: Checkpoint, signal: AbortSignal): Promise<Result<Uint8Array>>
   /** Nothing while the tree is of no use; then witnesses cannot be asked. */
-  tree(): TreeFile | undefined
+  tree(): Pick<TreeFile, 'consistency' | 'flush'> | undefined
   readonly clock: Clock
   readonly scheduler: Scheduler
   readonly telemetry: Telemetry

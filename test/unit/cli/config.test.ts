@@ -76,6 +76,24 @@ describe('a configuration', () => {
     ['authn.chain', [{ ...TOKEN, expires_at: 'soon' }], /^authn\.chain\.0\.expires_at: /],
     ['nats.tls', { cert_file: 'c' }, 'nats.tls: cert_file and key_file go together'],
     ['nats.tls', undefined, /^nats\.servers\.0: is not on loopback/],
+    ['ledger.anchors.required', 2, 'ledger.anchors.required: there are only 1 anchors'],
+    ['ledger.anchors.required_witnesses', 1, 'ledger.anchors.required_witnesses: there are only 0 witnesses'],
+    [
+      'ledger.anchors.stream',
+      { servers: ['nats://127.0.0.1:1'] },
+      /^ledger\.anchors\.stream: servers and password_file/,
+    ],
+    ['ledger.anchors.stream', { tls: {} }, 'ledger.anchors.stream.tls: is for servers of its own'],
+    [
+      'ledger.anchors.stream',
+      { servers: ['nats://nats.example:4222'], password_file: 'p' },
+      /^ledger\.anchors\.stream\.servers\.0: is not on loopback/,
+    ],
+    [
+      'ledger.anchors.witnesses',
+      [{ url: 'http://witness.example/', key: 'k' }],
+      'ledger.anchors.witnesses.0.url: must be https, or on loopback',
+    ],
     ['http.host', '0.0.0.0', /^http\.host: is not loopback/],
     ['http.admin', { port: 8080 }, 'http.admin.port: must differ from http.port'],
   ])('with %s = %j is refused by a message that names the field', (path, value, message) => {
