@@ -279,19 +279,19 @@ def main():
     flags = parser.parse_args()
     types = json.loads(Path(__file__).resolve().parent.joinpath('../schemas/json/events.json').read_bytes())
     origin, root = read_key(Path(flags.root_key).read_text() if Path(flags.root_key).is_file() else flags.root_key)
-    names = [name for path in flags.paths for name in (sorted(path.iterdir()) if path.is_dir() else [path])]
+    found = [(path, name) for path in flags.paths for name in (sorted(path.iterdir()) if path.is_dir() else [path])]
+    names = [name for path, name in found if name == path or re.fullmatch('[0-9]{8}[.](jsonl|checkpoint)', name.name)]
     kept = [read_checkpoint(str(name), name.read_bytes(), origin, False) for name in names if name.suffix == '.checkpoint']
     ledger = Ledger(origin, root, [*to_anchors(flags, origin), *kept], types)
-    for name in (name for name in names if name in flags.paths or name.suffix == '.jsonl'):
-        with name.open('rb') as lines:
-            read_export(ledger, lines)
-    exit_code, verdict, findings = ledger.finish()
+    for name in (name for name in names if name in flags.paths or name.suffix != '.checkpoint'):
+        read_export(ledger, name.open('rb'))
+    code, verdict, findings = ledger.finish()
     for line in [*(f'recovered {a}..{b}: {json.dumps(why)}' for a, b, why in ledger.recovered),
                  *(f'FAIL at {seq}: {reason}' for seq, reason in findings),
                  f'{ledger.commits} valid commits, {ledger.consequences} that follow a bad one, {ledger.events} events, '
                  f'{ledger.unknown} of unknown types, epoch {ledger.epoch}, head {ledger.hash.hex()}', verdict]:
         print(line)
-    return exit_code
+    return code
 if __name__ == '__main__':
     try:
         sys.exit(main())

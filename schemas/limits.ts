@@ -101,6 +101,7 @@ export const LIMITS = {
   exportDepthMax: 64,
   treeReadBytes: 64 * 1024,
   treePendingNodesMax: 32 * 1024,
+  archiveSegmentBytes: 256 * 1024 * 1024,
   verifyBatchBytes: 512 * 1024,
   verifyBatchMessagesMax: 1024,
   verifyBatchesAhead: 2,

@@ -1,5 +1,5 @@
 import { open, rename, rm } from 'node:fs/promises'
-import { STREAM_LEDGER } from '../../schemas/events.ts'
+import { SUBJECT_STATE } from '../../schemas/events.ts'
 import { ok, type Result } from '../core/result.ts'
 import { formatExportLine } from '../verify/exportLine.ts'
 import { type CliFault, describeError, unreachable } from './exit.ts'
@@ -8,22 +8,31 @@ import { showProgress } from './progress.ts'
 import type { Settings } from './settings.ts'
 import { type Terminal, write } from './terminal.ts'
 
+export interface ExportFlags {
+  /** A file; standard output without it or for `-`. */
+  readonly out?: string
+  /** Only commits that change state: enough to make every view of keys anew, and no ledger that can be verified. */
+  readonly stateOnly: boolean
+  readonly stream: string
+}
+
 /**
- * Writes the ledger's exact stored bytes as JSON lines to `out`, or to standard output. They hold identity tags, so the
+ * Writes the ledger's exact stored bytes as JSON lines. They hold identity tags, so the
  * file has mode 0600; it is there only once it is whole.
  */
 export const exportLedger = async (
   terminal: Terminal,
   settings: Settings,
-  out: string | undefined,
+  flags: ExportFlags,
 ): Promise<Result<void, CliFault>> => {
-  const stream = await openLedgerStream(settings)
+  const { out } = flags
+  const stream = await openLedgerStream(settings, flags.stream)
   if (!stream.ok) return stream
   try {
     const copied =
       out === undefined || out === '-'
-        ? await copy(terminal, stream.value, (line) => write(terminal.stdout, line))
-        : await copyToFile(terminal, stream.value, out)
+        ? await copy({ terminal, stream: stream.value, flags }, (line) => write(terminal.stdout, line))
+        : await copyToFile({ terminal, stream: stream.value, flags }, out)
     const { lastSeq } = stream.value
     return copied === lastSeq
       ? ok(undefined)
@@ -35,12 +44,18 @@ export const exportLedger = async (
   }
 }
 
-const copyToFile = async (terminal: Terminal, stream: LedgerStream, out: string): Promise<number> => {
+interface Copying {
+  readonly terminal: Terminal
+  readonly stream: LedgerStream
+  readonly flags: ExportFlags
+}
+
+const copyToFile = async (copying: Copying, out: string): Promise<number> => {
   const unfinished = `${out}.partial`
   const file = await open(unfinished, 'w', 0o600)
   try {
     await file.chmod(0o600)
-    const copied = await copy(terminal, stream, async (line) => {
+    const copied = await copy(copying, async (line) => {
       await file.appendFile(line)
     })
     await file.sync()
@@ -54,20 +69,15 @@ const copyToFile = async (terminal: Terminal, stream: LedgerStream, out: string)
   }
 }
 
-/** Gives the sequence of the last message that was copied. */
-const copy = async (
-  terminal: Terminal,
-  { messages, lastSeq }: LedgerStream,
-  put: (line: string) => Promise<void>,
-): Promise<number> => {
-  let copied = 0
-  for await (const message of showProgress(
-    terminal,
-    messages(),
-    (_count, { seq }) => `exporting ${seq} of ${lastSeq}`,
-  )) {
-    await put(`${formatExportLine({ ...message, stream: STREAM_LEDGER })}\n`)
-    copied = message.seq
+/** Gives the sequence of the last message that was read. */
+const copy = async ({ terminal, stream, flags }: Copying, put: (line: string) => Promise<void>): Promise<number> => {
+  const { messages, lastSeq } = stream
+  let reached = 0
+  const shown = showProgress(terminal, messages(1), ({ seq }) => ({ what: 'exporting', done: seq, total: lastSeq }))
+  for await (const message of shown) {
+    reached = message.seq
+    if (flags.stateOnly && message.subject !== SUBJECT_STATE) continue
+    await put(`${formatExportLine({ ...message, stream: flags.stream })}\n`)
   }
-  return copied
+  return reached
 }

@@ -10,28 +10,29 @@ import type { Settings } from './settings.ts'
 /** The ledger as the stream holds it, up to the last sequence there was when it was opened. */
 export interface LedgerStream {
   readonly lastSeq: number
-  /** The messages in order, once; throws when the server is lost or goes silent, never ends early because of that. */
-  messages(): AsyncGenerator<LedgerMessage>
+  /** The messages in order, from a sequence on, once; throws when the server is lost or goes silent, never ends early because of that. */
+  messages(from: number): AsyncGenerator<LedgerMessage>
   close(): Promise<void>
 }
 
-/** Opens the stream as the `auditor` user, who may read it and nothing else. */
-export const openLedgerStream = async (settings: Settings): Promise<Result<LedgerStream, CliFault>> => {
+/** Opens a stream with the ledger as the `auditor` user, who may read it and nothing else. */
+export const openLedgerStream = async (settings: Settings, stream: string): Promise<Result<LedgerStream, CliFault>> => {
   const { servers, tls, auditor, advice } = settings
   if (auditor === undefined) return unreachable('the configuration has no nats.auditor, who alone may read the ledger')
   const opened = await openNats({ servers, tls, ...auditor, advice })
   if (!opened.ok) return opened
   const connection = opened.value
   try {
-    const lastSeq = await readLastSeq(connection)
+    const lastSeq = await readLastSeq(connection, stream)
     return ok({
       lastSeq,
-      messages: () => readAll((signal) => readMessages(connection, { from: 1, to: lastSeq }, signal), connection),
+      messages: (from) =>
+        readAll((signal) => readMessages(connection, { from, to: lastSeq, stream }, signal), connection),
       close: () => connection.close(),
     })
   } catch (error) {
     await connection.close()
-    return unreachable(`cannot read the ledger's stream at ${servers.join(', ')}: ${describeError(error)}`)
+    return unreachable(`cannot read the stream ${stream} at ${servers.join(', ')}: ${describeError(error)}`)
   }
 }
 

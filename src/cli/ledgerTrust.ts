@@ -2,8 +2,15 @@ import { access } from 'node:fs/promises'
 import { LIMITS } from '../../schemas/limits.ts'
 import type { Pin } from '../core/chainState.ts'
 import { ok, type Result } from '../core/result.ts'
+import { type NoteKey, parseNoteKey } from '../core/signedNote.ts'
 import { toLedgerFiles } from '../ledger/genesis.ts'
-import { type NamedAnchor, parseAnchorFlag, parseHeadFile, parseReceipt } from '../verify/anchors.ts'
+import {
+  type NamedAnchor,
+  parseAnchorFlag,
+  parseCheckpointAnchor,
+  parseHeadFile,
+  parseReceipt,
+} from '../verify/anchors.ts'
 import { parseVkey } from '../verify/vkey.ts'
 import { type CliFault, misused, unreachable } from './exit.ts'
 import { readTextFile } from './terminal.ts'
@@ -16,6 +23,9 @@ export interface TrustFlags {
   readonly origin?: string
   readonly anchors: readonly string[]
   readonly receiptFiles: readonly string[]
+  readonly checkpointFiles: readonly string[]
+  /** Verifier keys of witnesses. */
+  readonly witnessKeys: readonly string[]
   readonly headFile?: string
 }
 
@@ -23,6 +33,7 @@ export interface TrustFlags {
 export interface Trust {
   readonly pin: Pin
   readonly anchors: readonly NamedAnchor[]
+  readonly witnessKeys: readonly NoteKey[]
 }
 
 /**
@@ -47,10 +58,30 @@ export const readTrust = async (
     if (!receipt.ok) return receipt
     anchors.push(receipt.value)
   }
+  const witnessKeys = readWitnessKeys(flags.witnessKeys)
+  if (!witnessKeys.ok) return witnessKeys
+  for (const file of flags.checkpointFiles) {
+    const from = { name: 'checkpoint', origin: pin.value.origin, witnessKeys: witnessKeys.value, isOfArchive: false }
+    const checkpoint = await readAnchorFile(file, (text) => parseCheckpointAnchor(Buffer.from(`${text}\n`), from))
+    if (!checkpoint.ok) return checkpoint
+    anchors.push(checkpoint.value)
+  }
+  const trust = { pin: pin.value, witnessKeys: witnessKeys.value }
   const headFile = flags.headFile ?? (defaults.usesHeadFile ? await ifThere(files.head) : undefined)
-  if (headFile === undefined) return ok({ pin: pin.value, anchors })
+  if (headFile === undefined) return ok({ ...trust, anchors })
   const head = await readAnchorFile(headFile, (text) => parseHeadFile(text, pin.value.origin))
-  return head.ok ? ok({ pin: pin.value, anchors: [...anchors, head.value] }) : head
+  return head.ok ? ok({ ...trust, anchors: [...anchors, head.value] }) : head
+}
+
+const readWitnessKeys = (texts: readonly string[]): Result<readonly NoteKey[], CliFault> => {
+  const keys: NoteKey[] = []
+  for (const text of texts) {
+    const key = parseNoteKey(text)
+    if (!key.ok) return misused(`--witness-key: ${key.error}`)
+    if (key.value.type !== 'cosignature') return misused('--witness-key: the key is not of a witness')
+    keys.push(key.value)
+  }
+  return ok(keys)
 }
 
 const readPin = async ({ rootKey, origin }: TrustFlags, vkeyFile: string): Promise<Result<Pin, CliFault>> => {

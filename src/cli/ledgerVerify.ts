@@ -1,10 +1,15 @@
-import { createReadStream } from 'node:fs'
-import { LIMITS } from '../../schemas/limits.ts'
+import { STREAM_LEDGER } from '../../schemas/events.ts'
+import type { Pin } from '../core/chainState.ts'
 import { ok, type Result } from '../core/result.ts'
 import { createReaders, type Readers, toThreadCount } from '../verify/readers.ts'
-import { createVerifier, type Report, type VerdictCode, type Verifier } from '../verify/verifier.ts'
-import { verifyExport, verifyMessages } from '../verify/verifyExport.ts'
+import type { Report, VerdictCode } from '../verify/report.ts'
+import { resumeVerifier } from '../verify/resumedVerifier.ts'
+import type { ResumePoint } from '../verify/resumePoint.ts'
+import { createVerifier, type Verifier } from '../verify/verifier.ts'
+import { addExport, verifyMessages } from '../verify/verifyExport.ts'
 import { type CliFault, describeError, unreachable } from './exit.ts'
+import { type LedgerFiles, openLedgerFiles } from './ledgerFiles.ts'
+import { readResumeFile, writeResumeFile } from './ledgerResume.ts'
 import { openLedgerStream } from './ledgerStream.ts'
 import { readTrust, type TrustFlags } from './ledgerTrust.ts'
 import { showProgress } from './progress.ts'
@@ -12,8 +17,12 @@ import type { Settings } from './settings.ts'
 import { type Terminal, write } from './terminal.ts'
 
 export interface VerifyFlags extends TrustFlags {
-  /** An export; without it the stream is read. `-` is standard input. */
+  /** An export or the directory of an archive; without it the stream is read. `-` is standard input. */
   readonly file?: string
+  /** Another stream than the ledger's own, such as a mirror. */
+  readonly stream?: string
+  /** The file that says where an earlier run ended, and will say where this one did. */
+  readonly resume?: string
   readonly fast: boolean
   readonly json: boolean
 }
@@ -31,34 +40,77 @@ export const verifyLedger = async (
   // copy of some earlier moment, so a head file of now says nothing about it unless it is named.
   const trust = await readTrust(flags, { dataDir: settings.dataDir, usesHeadFile: flags.file === undefined })
   if (!trust.ok) return trust
-  const verifier = createVerifier({ ...trust.value, fast: flags.fast })
-  // With --fast there is little to spread: the signatures that are left out are most of the work.
-  const readers = createReaders(flags.fast ? 0 : toThreadCount())
-  const report = await verifySource(terminal, settings, { flags, verifier, readers }).finally(() => readers.close())
+  const { pin, anchors } = trust.value
+  const files = flags.file === undefined ? ok(undefined) : await openLedgerFiles(flags.file, trust.value, terminal)
+  if (!files.ok) return files
+  const resumed = flags.resume === undefined ? ok(undefined) : await readResumeFile(flags.resume, pin, anchors)
+  if (!resumed.ok) return resumed
+  const point = resumed.value
+  // What an archive keeps of the part that an earlier run has read was compared then.
+  const kept = (files.value?.anchors ?? []).filter(({ size }) => size >= (point?.chain.seq ?? 0))
+  const verifier = createVerifier({
+    ...{ pin, anchors: [...anchors, ...kept], fast: flags.fast, keepsTree: flags.resume !== undefined },
+    ...(point === undefined ? {} : { resumed: point }),
+  })
+  const report = await verifySource(terminal, settings, { flags, verifier, point, files: files.value })
   if (!report.ok) return report
-  await write(terminal.stdout, flags.json ? toJson(report.value) : `${report.value.lines.join('\n')}\n`)
+  const saved = await saveResumeFile(flags.resume, { verifier, report: report.value, pin })
+  if (!saved.ok) return saved
+  await write(terminal.stdout, flags.json ? toJson(report.value, point) : `${report.value.lines.join('\n')}\n`)
   return ok(report.value.verdict)
 }
 
-interface Run {
+interface Source {
   readonly flags: VerifyFlags
   readonly verifier: Verifier
-  readonly readers: Readers
+  readonly point: ResumePoint | undefined
+  readonly files: LedgerFiles | undefined
 }
 
-const verifySource = (terminal: Terminal, settings: Settings, run: Run): Promise<Result<Report, CliFault>> =>
-  run.flags.file === undefined ? verifyStream(terminal, settings, run) : verifyFile(terminal, run.flags.file, run)
+const verifySource = async (
+  terminal: Terminal,
+  settings: Settings,
+  { flags, verifier, point, files }: Source,
+): Promise<Result<Report, CliFault>> => {
+  // With --fast there is little to spread: the signatures that are left out are most of the work.
+  const readers = createReaders(flags.fast ? 0 : toThreadCount())
+  const run = { verifier: point === undefined ? verifier : resumeVerifier(verifier, point), readers, point }
+  try {
+    return files === undefined
+      ? await verifyStream(terminal, settings, { ...run, stream: flags.stream ?? STREAM_LEDGER })
+      : await verifyFiles(terminal, files, run)
+  } finally {
+    await readers.close()
+  }
+}
+
+/** A run that ended in FAIL is no place to go on from. */
+const saveResumeFile = async (
+  file: string | undefined,
+  { verifier, report, pin }: { readonly verifier: Verifier; readonly report: Report; readonly pin: Pin },
+): Promise<Result<void, CliFault>> => {
+  const next = file === undefined || report.verdict === 2 ? undefined : verifier.toResumePoint(report)
+  return file === undefined || next === undefined ? ok(undefined) : writeResumeFile(file, next, pin)
+}
+
+interface Run {
+  readonly verifier: Verifier
+  readonly readers: Readers
+  readonly point: ResumePoint | undefined
+}
 
 const verifyStream = async (
   terminal: Terminal,
   settings: Settings,
-  { verifier, readers }: Run,
+  { verifier, readers, point, stream: name }: Run & { readonly stream: string },
 ): Promise<Result<Report, CliFault>> => {
-  const stream = await openLedgerStream(settings)
+  const stream = await openLedgerStream(settings, name)
   if (!stream.ok) return stream
   const { lastSeq, messages, close } = stream.value
   try {
-    const shown = showProgress(terminal, messages(), (_count, { seq }) => `verifying ${seq} of ${lastSeq}`)
+    const toProgress = ({ seq }: { readonly seq: number }) => ({ what: 'verifying', done: seq, total: lastSeq })
+    // From the last commit of the earlier run on: that it still stands there is seen again.
+    const shown = showProgress(terminal, messages(point?.chain.seq ?? 1), toProgress)
     return ok(await verifyMessages(verifier, shown, lastSeq, readers))
   } catch (error) {
     return unreachable(`cannot read the ledger to its end: ${describeError(error)}`)
@@ -67,36 +119,39 @@ const verifyStream = async (
   }
 }
 
-const verifyFile = async (
+const verifyFiles = async (
   terminal: Terminal,
-  file: string,
+  files: LedgerFiles,
   { verifier, readers }: Run,
 ): Promise<Result<Report, CliFault>> => {
+  const total = files.bytes === undefined ? {} : { total: Math.ceil(files.bytes / KIB) }
   let bytes = 0
   try {
-    const chunks: AsyncIterable<Uint8Array> =
-      file === '-' ? terminal.stdin : createReadStream(file, { highWaterMark: READ_BYTES })
-    const shown = showProgress(terminal, chunks, (_count, chunk) => {
-      bytes += chunk.length
-      return `verifying, ${Math.floor(bytes / 2 ** 20)} MiB read`
-    })
-    return ok(await verifyExport(verifier, shown, readers))
+    for (const { open } of files.files) {
+      const shown = showProgress(terminal, open(), (chunk) => {
+        bytes += chunk.length
+        return { what: 'verifying KiB', done: Math.floor(bytes / KIB), ...total }
+      })
+      if (!(await addExport(verifier, shown, readers))) break
+    }
+    return ok(verifier.finish())
   } catch (error) {
-    return unreachable(`cannot read ${file === '-' ? 'standard input' : file}: ${describeError(error)}`)
+    return unreachable(`cannot read the ledger's files to their end: ${describeError(error)}`)
   }
 }
 
-const READ_BYTES = LIMITS.verifyBatchBytes / 2
-
+const KIB = 1024
 const VERDICTS = { 0: 'ok', 1: 'unanchored', 2: 'fail' } as const
 
-const toJson = (report: Report): string =>
+const toJson = (report: Report, point: ResumePoint | undefined): string =>
   `${JSON.stringify({
     verdict: VERDICTS[report.verdict],
     exit_code: report.verdict,
     last_seq: report.lastSeq,
     hash: report.hash,
     anchored_to: report.anchoredTo,
+    anchored_by: report.anchoredBy,
+    resumed_after: point?.chain.seq,
     epoch: report.epoch,
     commits: report.commits,
     events: report.events,

@@ -52,13 +52,15 @@ const LEDGER = `## The ledger
 chatelaine ledger verify                            # the stream, read as the NATS user auditor
 chatelaine ledger export --out ledger.jsonl         # the exact stored bytes, as JSON lines
 chatelaine ledger verify --file ledger.jsonl --root-key ledger-root.vkey --anchor 1042:5f1c…
+chatelaine ledger archive /srv/archive              # segments that are never written again
+chatelaine ledger verify --file /srv/archive --resume /secure/verified.json
 \`\`\`
 
 \`ledger verify\` trusts the root key (\`$KMS_DATA_DIR/ledger-root.vkey\`, or \`--root-key\` with a vkey or a file that holds one;
 \`--origin\` says which ledger it must be of) and the anchors: the head file (\`$KMS_DATA_DIR/head.json\`, or \`--head-file\`),
 \`--anchor size:hash\` and \`--receipt file\`, which takes the \`receipt\` of any reply. It asks neither the service nor the HSM. An
 export is a copy of some moment, so no head file counts for it unless it is named. \`--fast\` leaves out most signatures of
-ordinary commits. The head file follows the ledger within a second: right after a request the last commit may be unanchored.
+ordinary commits. [VERIFYING.md](VERIFYING.md) says what each source and anchor is worth. The head file follows the ledger within a second: right after a request the last commit may be unanchored.
 
 | exit code | meaning |
 | --- | --- |

@@ -1,9 +1,9 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
 import { OPERATION_NAMES } from '../../schemas/registry.ts'
-import type { Result } from '../core/result.ts'
-import { type CliFault, EXIT, unreachable } from './exit.ts'
-import { runVerb, toFaultText } from './runVerb.ts'
-import { findSettings, type Settings } from './settings.ts'
+import { EXIT } from './exit.ts'
+import { finish, withSettings } from './finish.ts'
+import { addLedger, collect } from './ledgerCommands.ts'
+import { runVerb } from './runVerb.ts'
 import type { Terminal } from './terminal.ts'
 import { addVerb } from './verb.ts'
 import { VERSION } from './version.ts'
@@ -87,47 +87,6 @@ KMS_HTTP_PORT or KMS_CONFIG name another.
 Exit codes: 0 done; 1 the service refused; 2 the command line is wrong; 3 nobody answers, or a file cannot be read or
 written. ledger verify: 0 ok; 1 unanchored tail; 2 FAIL; 3 could not run.`
 
-const addLedger = (program: Command, terminal: Terminal, setExit: (code: number) => void): Command => {
-  const ledger = program
-    .command('ledger')
-    .description('Reads and verifies the ledger, without service and HSM; recover alone writes.')
-  ledger.helpCommand(false)
-  const verify = ledger
-    .command('verify')
-    .description(
-      'Verifies every commit of the ledger, trusting only the root key and the anchors. Exit code: 0 ok, 1 unanchored ' +
-        'tail, 2 FAIL, 3 could not run.',
-    )
-    .addOption(new Option('--file <file>', 'An export, instead of the stream; - is standard input'))
-    .addOption(new Option('--anchor <size:hash>', 'A remembered head; repeat for more').argParser(collect))
-    .addOption(new Option('--receipt <file>', 'A saved receipt, as JSON; repeat for more').argParser(collect))
-    .addOption(new Option('--head-file <file>', 'The head file; $KMS_DATA_DIR/head.json for the stream'))
-    .addOption(new Option('--origin <name>', 'The ledger that the root key must be of'))
-    .addOption(new Option('--root-key <vkey>', 'A vkey, or a file with one; $KMS_DATA_DIR/ledger-root.vkey'))
-    .addOption(new Option('--fast', 'Leave out most signatures of ordinary commits'))
-    .addOption(new Option('--json', 'Print the report as JSON'))
-    .addHelpText('after', '\nExample:\n  chatelaine ledger verify')
-  verify.action(async () => {
-    const flags = toVerifyFlags(verify.opts())
-    const { verifyLedger } = await import('./ledgerVerify.ts')
-    const result = await withSettings(terminal, (settings) => verifyLedger(terminal, settings, flags))
-    // A mistake on the command line is "could not run" as well: 2 means FAIL here.
-    setExit(result.ok ? result.value : Math.max(EXIT.unreachable, finish(terminal, result, flags.json)))
-  })
-  const exporting = ledger
-    .command('export')
-    .description('Writes the exact stored bytes as JSON lines. They hold identity tags: for auditors only.')
-    .addOption(new Option('--out <file>', 'Write to a file of mode 0600; standard output otherwise'))
-    .addHelpText('after', '\nExample:\n  chatelaine ledger export --out ledger.jsonl')
-  exporting.action(async () => {
-    const { out } = exporting.opts<{ out?: string }>()
-    const { exportLedger } = await import('./ledgerExport.ts')
-    const result = await withSettings(terminal, (settings) => exportLedger(terminal, settings, out))
-    setExit(finish(terminal, result, false))
-  })
-  return ledger
-}
-
 const addRecover = (
   ledger: Command,
   terminal: Terminal,
@@ -188,41 +147,6 @@ const addServices = (
     setExit(await services.sweep(terminal, { destroy: destroy === true, ...(yes === undefined ? {} : { yes }) }))
   })
 }
-
-const withSettings = async <T>(
-  terminal: Terminal,
-  run: (settings: Settings) => Promise<Result<T, CliFault>>,
-): Promise<Result<T, CliFault>> => {
-  const settings = await findSettings(terminal.env, terminal.root)
-  return settings.ok ? run(settings.value) : unreachable(settings.error.message)
-}
-
-const finish = (terminal: Terminal, result: Result<unknown, CliFault>, asJson: boolean): number => {
-  if (result.ok) return EXIT.ok
-  terminal.stderr.write(toFaultText(result.error, asJson))
-  return result.error.exit
-}
-
-const toVerifyFlags = (values: Readonly<Record<string, unknown>>) => {
-  const text = (name: string) => (typeof values[name] === 'string' ? values[name] : undefined)
-  const list = (name: string): readonly string[] => (Array.isArray(values[name]) ? values[name] : [])
-  const [file, headFile, origin, rootKey] = [text('file'), text('headFile'), text('origin'), text('rootKey')]
-  return {
-    ...(file === undefined ? {} : { file }),
-    ...(headFile === undefined ? {} : { headFile }),
-    ...(origin === undefined ? {} : { origin }),
-    ...(rootKey === undefined ? {} : { rootKey }),
-    anchors: list('anchor'),
-    receiptFiles: list('receipt'),
-    fast: values['fast'] === true,
-    json: values['json'] === true,
-  }
-}
-
-const collect = (text: string, previous: readonly string[] | undefined): readonly string[] => [
-  ...(previous ?? []),
-  text,
-]
 
 /** With `ledger verify` 2 means FAIL, so a mistake on its command line is "could not run". */
 const toMisuse = ([first, second]: readonly string[]): number =>

@@ -165,7 +165,7 @@ const isStreamMissing = (error: unknown): boolean =>
   error instanceof JetStreamApiError && error.code === JetStreamApiCodes.StreamNotFound
 
 /** The newest sequence in the stream, 0 if it is empty. Throws what NATS throws. */
-export const readLastSeq = async (connection: NatsConnection): Promise<number> => {
+export const readLastSeq = async (connection: NatsConnection, stream: string = STREAM_LEDGER): Promise<number> => {
   const manager = await jetstreamManager(connection, { checkAPI: false, timeout: LIMITS.natsRequestTimeoutMs })
-  return (await manager.streams.info(STREAM_LEDGER)).state.last_seq
+  return (await manager.streams.info(stream)).state.last_seq
 }

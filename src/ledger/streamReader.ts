@@ -23,11 +23,12 @@ export async function* followMessages(
  */
 export async function* readMessages(
   connection: NatsConnection,
-  range: { readonly from: number; readonly to: number },
+  range: { readonly from: number; readonly to: number; readonly stream?: string },
   signal: AbortSignal,
 ): AsyncGenerator<StoredMessage> {
   if (range.from > range.to) return
-  for await (const { message, pending } of consume(connection, { from: range.from, endsAtLast: true }, signal)) {
+  const { from, stream } = range
+  for await (const { message, pending } of consume(connection, { from, endsAtLast: true, stream }, signal)) {
     if (message.seq <= range.to) yield message
     if (message.seq >= range.to || pending === 0) return
   }
@@ -35,13 +36,14 @@ export async function* readMessages(
 
 async function* consume(
   connection: NatsConnection,
-  { from, endsAtLast }: { readonly from: number; readonly endsAtLast: boolean },
+  options: { readonly from: number; readonly endsAtLast: boolean; readonly stream?: string | undefined },
   signal: AbortSignal,
 ): AsyncGenerator<{ readonly message: StoredMessage; readonly pending: number }> {
   if (signal.aborted) return
+  const { from, endsAtLast, stream = STREAM_LEDGER } = options
   const client = jetstream(connection, { timeout: LIMITS.natsRequestTimeoutMs })
   // An ordered consumer: in memory, without acknowledgements, made anew by the client library when it lost a message.
-  const consumer = await client.consumers.get(STREAM_LEDGER, { opt_start_seq: from })
+  const consumer = await client.consumers.get(stream, { opt_start_seq: from })
   let messages: ConsumerMessages | undefined
   // Never awaited: closing resolves only in an iteration, and there may be none any more. It unsubscribes at once.
   const close = () => void messages?.close()

@@ -1,4 +1,6 @@
+import { parseCheckpointText } from '../core/checkpoint.ts'
 import { ok, type Result } from '../core/result.ts'
+import { type NoteKey, parseNote } from '../core/signedNote.ts'
 
 /** A place outside the ledger that remembers the commit hash at a sequence. */
 export interface NamedAnchor {
@@ -9,6 +11,39 @@ export interface NamedAnchor {
   readonly hash: string
   /** A receipt's place in its commit; the commit must have such an event. */
   readonly index?: number
+  /** For a checkpoint, whose `hash` is the root of the tree at its size. */
+  readonly checkpoint?: CheckpointAnchor
+}
+
+/** What makes a checkpoint count, once its size is reached and the root key that is in force there is known. */
+export interface CheckpointAnchor {
+  /** The signed note. */
+  readonly bytes: Uint8Array
+  /** Witnesses who must have cosigned it before it vouches for the ledger's end. */
+  readonly witnessKeys: readonly NoteKey[]
+  /** A segment's own, which lies where the segment lies: it is compared, and vouches for no end. */
+  readonly isOfArchive: boolean
+}
+
+/** Reads a checkpoint of the ledger `origin`. Its signatures are judged when its size is reached. */
+export const parseCheckpointAnchor = (
+  bytes: Uint8Array,
+  from: {
+    readonly name: string
+    readonly origin: string
+    readonly witnessKeys: readonly NoteKey[]
+    readonly isOfArchive: boolean
+  },
+): Result<NamedAnchor, string> => {
+  const note = parseNote(bytes)
+  if (!note.ok) return note
+  const checkpoint = parseCheckpointText(note.value.text)
+  if (!checkpoint.ok) return checkpoint
+  const { origin, size, root } = checkpoint.value
+  if (origin !== from.origin) return bad(`the checkpoint is of another ledger than ${from.origin}`)
+  if (size === 0) return bad('a checkpoint of size 0 says nothing')
+  const { name, witnessKeys, isOfArchive } = from
+  return ok({ name, size, hash: Buffer.from(root).toString('hex'), checkpoint: { bytes, witnessKeys, isOfArchive } })
 }
 
 /** The head file's JSON `{v: 1, origin, size, hash}`. Refuses another ledger's. */

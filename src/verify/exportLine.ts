@@ -22,6 +22,10 @@ export const formatExportLine = ({ stream, seq, subject, payload }: ExportedMess
     decoded: decodeForPeople(payload),
   })
 
+/** The line without what people read: for archives. Equally exact, and half as long. */
+export const formatExactLine = ({ stream, seq, subject, payload }: ExportedMessage): string =>
+  JSON.stringify({ stream, seq, subject, message: toBuffer(payload).toString('base64') })
+
 /** A message as people read it: byte strings in hex, no identity tags (invariant 6), or why it cannot be decoded. */
 export const decodeForPeople = (payload: Uint8Array): unknown => {
   const decoded = decodeCommit(payload)

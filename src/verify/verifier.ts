@@ -1,124 +1,157 @@
 import { EVENTS } from '../../schemas/events.ts'
 import { reachedBy, settleChain, startChain, stepChain, stepVouched } from '../core/chain.ts'
 import type { Finding, LedgerMessage, Pin, Step } from '../core/chainState.ts'
-import { createAnchorCheck } from './anchorCheck.ts'
+import { EMPTY_RANGE, rootOf } from '../core/compactRange.ts'
+import type { Anchor } from '../core/ledgerEvents.ts'
+import { type AnchorCheck, type AnchorOutcome, createAnchorCheck } from './anchorCheck.ts'
 import type { NamedAnchor } from './anchors.ts'
 import { createFindingLog } from './findings.ts'
 import type { Vouched } from './readBatch.ts'
-
-/** 0 every commit good and the last one anchored; 1 good, but a tail that no anchor vouches for; 2 FAIL. 3, for the CLI, is that it could not run. */
-export type VerdictCode = 0 | 1 | 2
-
-/** What a run found. `lines` is the whole report for people, the verdict last. */
-export interface Report {
-  readonly verdict: VerdictCode
-  readonly lines: readonly string[]
-  /** N: the last sequence there is. */
-  readonly lastSeq: number
-  /** Hex hash of the last valid commit. */
-  readonly hash: string
-  /** A: the highest sequence a matching anchor vouches for. */
-  readonly anchoredTo: number
-  readonly commits: number
-  readonly events: number
-  readonly unknownEvents: number
-  readonly epoch: number
-  readonly findings: readonly Finding[]
-  readonly findingsOmitted: number
-  /** Commits that are invalid only because they follow a finding. */
-  readonly consequences: number
-  readonly recovered: readonly { readonly from: number; readonly to: number; readonly reason: string }[]
-}
+import { type Report, toReport } from './report.ts'
+import type { ResumePoint } from './resumePoint.ts'
+import { createTreeCheck } from './treeCheck.ts'
 
 /** Reads a ledger message by message in constant memory (beside anchors, recoveries and 1000 findings). */
 export interface Verifier {
-  add(message: LedgerMessage): Step
+  add(message: LedgerMessage): Step | undefined
   /** Takes a commit that another thread has checked, if the chain has a place for it; if not, {@link add} must judge it. */
   addVouched(vouched: Vouched): boolean
   /** Raw public keys that the next commits may be signed by. */
   epochKeys(): readonly Uint8Array[]
   /** Something that is not even a message, such as a malformed line of an export. */
   addMalformed(reason: string): void
+  /** Something that no chain can tell, such as that a source ends before where another run began. */
+  addFinding(finding: Finding): void
   /** `lastSeq` is the stream's own last sequence, where the source knows it: a cut that the stream admits is a finding. */
   finish(lastSeq?: number): Report
+  /** Where a later run may go on, after {@link finish}: undefined while something stands in a gap. */
+  toResumePoint(report: Report): ResumePoint | undefined
 }
 
-/** Trusts nothing but `pin` and `anchors`. `fast` leaves out most signatures of ordinary commits, and nothing else. */
-export const createVerifier = (options: {
+/** What a verification trusts, and how it reads. */
+export interface VerifierOptions {
   readonly pin: Pin
   readonly anchors: readonly NamedAnchor[]
   readonly fast?: boolean
-}): Verifier => {
+  /** Goes on there instead of at the beginning. Anchors of sizes before it cannot be compared: do not give any. */
+  readonly resumed?: ResumePoint
+  /** Keeps the Merkle tree although no checkpoint asks for it, for {@link Verifier.toResumePoint}. */
+  readonly keepsTree?: boolean
+}
+
+/** Trusts nothing but `pin` and `anchors`. `fast` leaves out most signatures of ordinary commits, and nothing else. */
+export const createVerifier = (options: VerifierOptions): Verifier => {
   const signatures = options.fast ? 'fast' : 'all'
-  const anchors = createAnchorCheck(options.anchors)
+  const { resumed } = options
+  const anchors = createAnchorCheck(options.pin.origin, options.anchors)
   const log = createFindingLog()
-  const recovered: Report['recovered'][number][] = []
-  let state = startChain(options.pin)
-  let unknownEvents = 0
-  let commits = 0
+  const tally = startTally(resumed)
+  const tree = wantsTree(options) ? createTreeCheck(resumed?.range ?? EMPTY_RANGE, anchors.seeTree) : undefined
+  let state = resumed?.chain ?? startChain(options.pin)
+  if (resumed !== undefined) seeAgain(anchors, resumed)
 
   const note = (findings: readonly Finding[]): void => {
     for (const { seq, kind } of findings) if (kind === 'own') anchors.forget(seq)
     log.add(findings)
   }
+  const settle = (): void => {
+    const settled = settleChain(state)
+    note(settled.findings)
+    tree?.settle(state, settled.findings)
+    state = settled.state
+  }
   return {
     add(message) {
-      const step = stepChain(state, message, { signatures })
+      const before = state
+      const step = stepChain(before, message, { signatures })
       state = step.state
       note(step.findings)
+      tree?.step(before, message, step)
       if (!step.ok) return step
-      commits++
       anchors.see(step.commit)
-      for (const { type } of step.commit.events) if (!Object.hasOwn(EVENTS, type)) unknownEvents++
+      countCommit(tally, step.commit.head.count, step.commit.events.filter(isUnknown).length)
       if (step.event?.type === 'LedgerRecovered') {
         const { from, to, reason, lost } = step.event
         log.recover()
         anchors.giveUp(lost)
-        recovered.push({ from, to, reason })
+        tally.lost.push(...lost)
+        tally.recovered.push({ from, to, reason })
       }
       return step
     },
-    addVouched({ message, commit, unknownEvents: unknown }) {
+    addVouched({ message, commit, unknownEvents, leafHash }) {
       const next = options.fast ? undefined : stepVouched(state, message, commit)
       if (next === undefined) return false
       state = next
-      commits++
       anchors.see(commit)
-      unknownEvents += unknown
+      tree?.add(leafHash, next.root)
+      countCommit(tally, commit.head.count, unknownEvents)
       return true
     },
     epochKeys: () => (state.epochKey === undefined ? [] : [state.epochKey.raw]),
     addMalformed(reason) {
       log.add([{ seq: reachedBy(state) + 1, reason, kind: 'lasting' }])
     },
+    addFinding: (finding) => log.add([finding]),
     finish(known) {
-      const settled = settleChain(state)
-      state = settled.state
-      note(settled.findings)
+      settle()
       const reached = reachedBy(state)
       const lastSeq = Math.max(known ?? 0, reached)
       if (lastSeq > reached) log.add([toMissing(reached + 1, lastSeq)])
       if (lastSeq === 0) log.add([{ seq: 1, reason: 'the ledger is empty', kind: 'lasting' }])
-      const { anchoredTo, anchoredBy, findings: misfits } = anchors.settle(lastSeq)
-      log.add(misfits)
+      const outcome = anchors.settle(lastSeq)
+      log.add(outcome.findings)
+      const { commits, unknownEvents, recovered } = tally
       const { findings, omitted } = log.standing()
-      const result = {
-        verdict: toVerdict(findings.length, anchoredTo === lastSeq),
-        lastSeq,
-        hash: Buffer.from(state.hash).toString('hex'),
-        anchoredTo,
-        commits,
-        events: state.events,
-        unknownEvents,
-        epoch: state.epoch,
-        findings,
-        findingsOmitted: omitted,
-        consequences: log.consequences(),
-        recovered,
-      }
-      return { ...result, lines: toLines(result, anchoredBy) }
+      return toReport({
+        ...{ lastSeq, hash: Buffer.from(state.hash).toString('hex'), ...toAnchored(outcome, resumed) },
+        ...{ commits, events: state.events, unknownEvents, epoch: state.epoch, recovered },
+        ...{ findings, findingsOmitted: omitted, consequences: log.consequences() },
+      })
+    },
+    toResumePoint({ anchoredTo, anchoredBy }) {
+      if (state.gap !== undefined || state.seq === 0 || tree === undefined) return undefined
+      return { chain: state, range: tree.range(), ...tally, anchoredTo, anchoredBy }
     },
   }
+}
+
+/** What is counted and remembered beside the chain. */
+type Tally = Pick<ResumePoint, 'commits' | 'unknownEvents' | 'lastCount'> & {
+  readonly lost: Anchor[]
+  readonly recovered: Report['recovered'][number][]
+}
+type MutableTally = { -readonly [K in keyof Tally]: Tally[K] }
+
+const startTally = (resumed: ResumePoint | undefined): MutableTally => ({
+  commits: resumed?.commits ?? 0,
+  unknownEvents: resumed?.unknownEvents ?? 0,
+  lastCount: resumed?.lastCount ?? 0,
+  lost: [...(resumed?.lost ?? [])],
+  recovered: [...(resumed?.recovered ?? [])],
+})
+
+const countCommit = (tally: MutableTally, count: number, unknown: number): void => {
+  tally.commits++
+  tally.unknownEvents += unknown
+  tally.lastCount = count
+}
+
+const isUnknown = ({ type }: { readonly type: string }): boolean => !Object.hasOwn(EVENTS, type)
+
+const wantsTree = ({ keepsTree, anchors }: VerifierOptions): boolean =>
+  keepsTree === true || anchors.some(({ checkpoint }) => checkpoint !== undefined)
+
+/** An anchor of exactly the size where an earlier run ended is compared with what that run saw. */
+const seeAgain = (anchors: AnchorCheck, { chain, range, lastCount, lost }: ResumePoint): void => {
+  anchors.giveUp(lost)
+  anchors.see({ head: { seq: chain.seq, count: lastCount }, hash: chain.hash })
+  anchors.seeTree(chain.seq, () => rootOf(range), chain.root)
+}
+
+const toAnchored = (now: AnchorOutcome, resumed: ResumePoint | undefined) => {
+  const { anchoredTo, anchoredBy } = resumed !== undefined && resumed.anchoredTo > now.anchoredTo ? resumed : now
+  return { anchoredTo, anchoredBy }
 }
 
 const toMissing = (from: number, to: number): Finding => ({
@@ -126,28 +159,3 @@ const toMissing = (from: number, to: number): Finding => ({
   reason: `the messages ${from} to ${to} are missing at the end`,
   kind: 'lasting',
 })
-
-const toVerdict = (findings: number, isAnchored: boolean): VerdictCode => (findings > 0 ? 2 : isAnchored ? 0 : 1)
-
-const toLines = (report: Omit<Report, 'lines'>, anchoredBy: string | undefined): readonly string[] => [
-  ...report.recovered.map(({ from, to, reason }) => `recovered ${from}..${to}: ${JSON.stringify(reason)}`),
-  ...report.findings.map(({ seq, reason }) => `FAIL at ${seq}: ${reason}`),
-  ...(report.findingsOmitted > 0 ? [`and ${report.findingsOmitted} findings more`] : []),
-  ...(report.consequences > 0 ? [`and ${report.consequences} commits that follow a bad one`] : []),
-  ...(report.unknownEvents > 0 ? [`${report.unknownEvents} events of types unknown to this verifier`] : []),
-  `${report.commits} valid commits, ${report.events} events, epoch ${report.epoch}, head ${report.hash}`,
-  toVerdictLine(report, anchoredBy),
-]
-
-const toVerdictLine = (report: Omit<Report, 'lines'>, anchoredBy: string | undefined): string => {
-  switch (report.verdict) {
-    case 0:
-      return `ok to ${report.lastSeq}, anchored by ${anchoredBy}`
-    case 1:
-      return `unanchored tail ${report.anchoredTo + 1}..${report.lastSeq}`
-    case 2:
-      return `FAIL at ${report.findings[0]?.seq}: ${report.findings[0]?.reason}`
-    default:
-      return report.verdict satisfies never
-  }
-}

@@ -4,7 +4,8 @@ import { toLineBatches, toMessageBatches } from './batches.ts'
 import { parseExportLine } from './exportLine.ts'
 import type { Batch, ReadItem } from './readBatch.ts'
 import { createReaders, type FinishedBatch, type Readers } from './readers.ts'
-import type { Report, Verifier } from './verifier.ts'
+import type { Report } from './report.ts'
+import type { Verifier } from './verifier.ts'
 
 /**
  * Verifies an export (JSON lines) as its bytes come; a malformed or endless line is a finding, a read error is thrown. The

@@ -2,7 +2,8 @@ import { beforeEach, describe, expect, test } from 'vitest'
 import { decodeCommit, encodeCommit } from '../../../src/core/commit.ts'
 import { encodeMsgpack } from '../../../src/core/encodeMsgpack.ts'
 import { type NamedAnchor, parseAnchorFlag, parseHeadFile, parseReceipt } from '../../../src/verify/anchors.ts'
-import { createVerifier, type Report } from '../../../src/verify/verifier.ts'
+import type { Report } from '../../../src/verify/report.ts'
+import { createVerifier } from '../../../src/verify/verifier.ts'
 import { verifyMessages } from '../../../src/verify/verifyExport.ts'
 import {
   createHistory,
