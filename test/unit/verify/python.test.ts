@@ -7,12 +7,13 @@ import { describe, expect, test } from 'vitest'
 import { formatExportLine } from '../../../src/verify/exportLine.ts'
 import { parseVkey } from '../../../src/verify/vkey.ts'
 import { countOf, isLongRun } from '../../fixtures/counts.ts'
-import { createSampleHistory, type History } from '../../fixtures/ledgerHistory.ts'
+import { createHistory, createSampleHistory, type History } from '../../fixtures/ledgerHistory.ts'
 import { createLineTamperings } from '../../fixtures/lineTamperings.ts'
 import { judgeHere, judgeInPython, PYTHON, type VerifierCase } from '../../fixtures/pythonVerifier.ts'
 import { createMendedHistory, createRichHistory } from '../../fixtures/richHistory.ts'
+import { EDGES } from '../../fixtures/strangeMsgpack.ts'
 import { createTamperings, createTwin, type Messages } from '../../fixtures/tamperings.ts'
-import { anyWalk } from '../../fixtures/walks.ts'
+import { anyWalk, appendStrange } from '../../fixtures/walks.ts'
 
 /** The verifier in Python is written from docs/LEDGER.md alone: where it disagrees, one of the three is wrong. */
 const SEED = Number(process.env['KMS_TEST_SEED'] ?? Math.floor(Math.random() * 2 ** 31))
@@ -84,6 +85,22 @@ describe('the verifier in Python agrees', TIMEOUT, () => {
     const history = createRichHistory()
     const drawn = draw(createLineTamperings(toLines(history.messages)))
     expect(await compare(drawn.map(([name, lines]) => ({ name, pin: history.pin, lines })))).toBeGreaterThan(0)
+  })
+
+  test('on each value at the edges of the encoding, in an event of a type known, unknown, or of the ledger', async () => {
+    const cases = ['DataEncrypted', 'KeyPolished', 'LedgerRolled'].flatMap((type) =>
+      EDGES.map((value) => {
+        const history = createHistory()
+        history.created()
+        history.opened('epoch-1')
+        appendStrange(history, { type, value, isWide: false, isState: false })
+        const name = `${type} ${value.toString('hex')}`
+        return { name, pin: history.pin, lines: toLines(history.messages) }
+      }),
+    )
+    const failing = await compare(cases)
+    expect(failing).toBeGreaterThan(EDGES.length)
+    expect(failing).toBeLessThan(cases.length)
   })
 
   test('on ledgers by the real keys that bend the rules, in any encoding, with any anchors', async () => {
