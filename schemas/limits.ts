@@ -132,6 +132,7 @@ export const LIMITS = {
   witnessIntervalMs: 10_000,
   consumerBytesMax: 4 * 1024 * 1024,
   ledgerPullMs: 30_000,
+  ledgerSilenceMs: 3_000,
   ledgerReadAttemptsMax: 1_000,
   natsPingIntervalMs: 5_000,
   natsServiceRetryMs: 1_000,

@@ -11,6 +11,7 @@ import type { Commit } from '../core/commit.ts'
 import { createEventCheck } from '../core/eventCheck.ts'
 import { withoutIdentityTags } from '../core/identityTags.ts'
 import { type RecordedEvent, readFields } from '../core/recordedEvent.ts'
+import { LedgerFault } from './ledgerFault.ts'
 import { type Pulled, pullLedger } from './ledgerSource.ts'
 
 /** An event as it was recorded, of the newest version of its type, without identity tags. */
@@ -68,17 +69,6 @@ export interface LedgerReaderOptions {
   /** The stream to begin with, for a mirror of another name. */
   readonly stream?: string
   readonly signal?: AbortSignal
-}
-
-/** Thrown when the stored ledger is not one unbroken chain. Nothing of it or after it was given out. */
-export class LedgerFault extends Error {
-  readonly findings: readonly Finding[]
-  constructor(findings: readonly Finding[]) {
-    const [first] = findings
-    super(`the ledger is not valid at ${first?.seq}: ${first?.reason}`)
-    this.name = 'LedgerFault'
-    this.findings = findings
-  }
 }
 
 /** Reads once: one iteration a reader. */
@@ -189,6 +179,7 @@ const STREAM_NOT_FOUND = 10059
 
 const isLasting = (error: unknown, connection: NatsConnection): boolean =>
   connection.isClosed() ||
+  error instanceof LedgerFault ||
   error instanceof PermissionViolationError ||
   (error instanceof JetStreamApiError && error.code === STREAM_NOT_FOUND)
 

@@ -1,4 +1,4 @@
-import { type ConsumerMessages, jetstream } from '@nats-io/jetstream'
+import { type ConsumerMessages, jetstream, jetstreamManager } from '@nats-io/jetstream'
 import type { NatsConnection } from '@nats-io/transport-node'
 import { STREAM_LEDGER } from '../../schemas/events.ts'
 import { LIMITS } from '../../schemas/limits.ts'
@@ -13,7 +13,7 @@ export async function* followMessages(
   from: number,
   signal: AbortSignal,
 ): AsyncGenerator<StoredMessage> {
-  for await (const { message } of consume(connection, { from, endsAtLast: false }, signal)) yield message
+  for await (const { message } of consume(connection, { from }, signal)) yield message
 }
 
 /**
@@ -27,39 +27,82 @@ export async function* readMessages(
   signal: AbortSignal,
 ): AsyncGenerator<StoredMessage> {
   if (range.from > range.to) return
-  const { from, stream } = range
-  for await (const { message, pending } of consume(connection, { from, endsAtLast: true, stream }, signal)) {
+  const { from, to, stream = STREAM_LEDGER } = range
+  const isOver = () => isUnreadable(connection, stream, to)
+  for await (const { message, pending } of consume(connection, { from, stream, isOver }, signal)) {
     if (message.seq <= range.to) yield message
     if (message.seq >= range.to || pending === 0) return
   }
 }
 
+interface ConsumeOptions {
+  readonly from: number
+  readonly stream?: string
+  /**
+   * For reading that ends with the stream. Asked when nothing has come for a while: a message that the server cannot read from
+   * its disk is counted as pending and never delivered, and at the end of the stream nothing follows it.
+   */
+  readonly isOver?: () => Promise<boolean>
+}
+
 async function* consume(
   connection: NatsConnection,
-  options: { readonly from: number; readonly endsAtLast: boolean; readonly stream?: string | undefined },
+  { from, isOver, stream = STREAM_LEDGER }: ConsumeOptions,
   signal: AbortSignal,
 ): AsyncGenerator<{ readonly message: StoredMessage; readonly pending: number }> {
   if (signal.aborted) return
-  const { from, endsAtLast, stream = STREAM_LEDGER } = options
   const client = jetstream(connection, { timeout: LIMITS.natsRequestTimeoutMs })
   // An ordered consumer: in memory, without acknowledgements, made anew by the client library when it lost a message.
   const consumer = await client.consumers.get(stream, { opt_start_seq: from })
   let messages: ConsumerMessages | undefined
   // Never awaited: closing resolves only in an iteration, and there may be none any more. It unsubscribes at once.
   const close = () => void messages?.close()
+  const silence = isOver && createSilence(isOver, close)
   try {
     if (signal.aborted) return
-    if (endsAtLast && (await consumer.info(true)).num_pending === 0) return
+    if (isOver !== undefined && (await consumer.info(true)).num_pending === 0) return
     messages = await consumer.consume({ max_bytes: LIMITS.consumerBytesMax })
     signal.addEventListener('abort', close, { once: true })
     if (signal.aborted) return
-    for await (const { seq, subject, data, info } of messages)
+    silence?.listen()
+    for await (const { seq, subject, data, info } of messages) {
+      silence?.end()
       yield { message: { seq, subject, payload: data }, pending: info.pending }
-    if (endsAtLast && !signal.aborted) throw new Error('reading the ledger was cut off')
+      silence?.listen()
+    }
+    if (isOver !== undefined && !signal.aborted && !silence?.isOver()) throw new Error('reading the ledger was cut off')
   } finally {
+    silence?.end()
     signal.removeEventListener('abort', close)
     close()
     // It would go away by itself after a while; a consumer that cannot be deleted is no reason to fail.
     await consumer.delete().catch(() => undefined)
   }
+}
+
+/** Whether the stream holds no message at `seq` that can be read. */
+const isUnreadable = async (connection: NatsConnection, stream: string, seq: number): Promise<boolean> => {
+  const manager = await jetstreamManager(connection, { checkAPI: false, timeout: LIMITS.natsRequestTimeoutMs })
+  return (await manager.streams.getMessage(stream, { seq })) === null
+}
+
+/** Asks again and again, while nothing comes, whether anything will; calls `stop` when not. */
+const createSilence = (ask: () => Promise<boolean>, stop: () => void) => {
+  let timer: NodeJS.Timeout | undefined
+  let isOver = false
+  const listen = (): void => {
+    timer = setTimeout(async () => {
+      const asked = timer
+      const answer = await ask().catch(() => false)
+      if (timer !== asked) return
+      if (!answer) return listen()
+      isOver = true
+      stop()
+    }, LIMITS.ledgerSilenceMs)
+  }
+  const end = (): void => {
+    clearTimeout(timer)
+    timer = undefined
+  }
+  return { listen, end, isOver: () => isOver }
 }

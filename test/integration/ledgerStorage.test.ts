@@ -1,7 +1,15 @@
-import { readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises'
+import { cp, mkdtemp, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { jetstreamManager } from '@nats-io/jetstream'
+import { connect } from '@nats-io/transport-node'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { STREAM_LEDGER } from '../../schemas/events.ts'
+import { openLedgerReader } from '../../src/client/ledgerReader.ts'
+import type { StoredMessage } from '../../src/ledger/commitStream.ts'
 import { initLedger } from '../../src/ledger/genesis.ts'
+import { readLastSeq } from '../../src/ledger/stream.ts'
+import { readMessages } from '../../src/ledger/streamReader.ts'
 import { parseHeadFile } from '../../src/verify/anchors.ts'
 import type { Report } from '../../src/verify/report.ts'
 import { createVerifier } from '../../src/verify/verifier.ts'
@@ -9,108 +17,177 @@ import { formatVkey } from '../../src/verify/vkey.ts'
 import { systemTime } from '../fixtures/fakeLedger.ts'
 import { drawRandom, never, unwrap } from '../fixtures/ledgerEntries.ts'
 import { type LedgerStack, startLedgerStack, until } from '../fixtures/ledgerStack.ts'
+import { cutStoreAt, deleteMessages, flipBitOf, toStreamDir } from '../fixtures/natsStore.ts'
 
-/** What becomes of a ledger whose store was damaged on the disk of a real nats-server. */
+/** What somebody with the storage, but without the HSM and the head file, can do to it (docs/THREAT_MODEL.md). */
+
 let stack: LedgerStack
-let last: number
+let spare: string
 beforeEach(async () => {
   stack = await startLedgerStack()
-  const { ledger } = await stack.openWriter()
-  for (let n = 0; n < 12; n += 1) unwrap(await ledger.append(drawRandom(), never))
-  await ledger.stop()
-  last = ledger.status().seq
+  spare = await mkdtemp(join(tmpdir(), 'kms-spare-'))
 })
-afterEach(() => stack[Symbol.asyncDispose]())
+afterEach(async () => {
+  await stack[Symbol.asyncDispose]()
+  await rm(spare, { recursive: true, force: true })
+})
 
-/** The folder with the stream's blocks of messages; the server is halted. */
-const findMessages = async (): Promise<string> => {
-  const files = await readdir(stack.server.storeDir, { recursive: true })
-  const block = files.find((file) => file.includes('KMS_LEDGER') && file.endsWith('.blk'))
-  if (block === undefined) throw new Error(`no block in ${files.join(' ')}`)
-  return join(stack.server.storeDir, block, '..')
+const streamDir = () => toStreamDir(stack.server.storeDir, STREAM_LEDGER)
+const readHead = async () => unwrap(parseHeadFile(await readFile(stack.files.head, 'utf8'), stack.pin.origin))
+
+/** Appends `count` commits and stops; gives the last sequence. */
+const write = async (count: number): Promise<number> => {
+  const { ledger } = await stack.openWriter()
+  let last = 0
+  for (let n = 0; n < count; n += 1) last = unwrap(await ledger.append(drawRandom(1 + n), never)).receipt.seq
+  await ledger.stop()
+  return last
 }
-/** Without its index the server reads the blocks themselves, as after a power cut. */
-const dropIndex = (folder: string): Promise<void> => rm(join(folder, 'index.db'), { force: true })
 
-const damage = async (change: (folder: string) => Promise<void>): Promise<void> => {
-  await stack.server.halt()
-  await change(await findMessages())
-  await stack.server.resume()
-}
-
+/** What stopped a start, at once or while reading; nothing if it writes. */
 const refusalOf = async (): Promise<string | undefined> => {
   const opened = await stack.open()
   if (!opened.ok) return opened.error.kind
-  const ready = await opened.value.ledger.whenReady()
-  await opened.value.ledger.stop()
-  expect(opened.value.roles).not.toContain('writer')
+  const { ledger } = opened.value
+  const ready = await ledger.whenReady()
+  if (ready.ok) await until(() => ledger.status().role === 'writer')
+  await ledger.stop()
   return ready.ok ? undefined : ready.error.kind
 }
 
-/** By pin and head file, as an auditor would. */
-const verify = async (): Promise<Report> => {
-  const head = unwrap(parseHeadFile(await readFile(stack.files.head, 'utf8'), stack.pin.origin))
-  const verifier = createVerifier({ pin: stack.pin, anchors: [head] })
-  // This connection may be older than the server's restart.
-  let messages: Awaited<ReturnType<LedgerStack['readAll']>> = []
-  await until(async () => {
-    try {
-      messages = await stack.readAll()
-      return true
-    } catch {
-      return false
-    }
-  })
-  for (const message of messages) verifier.add(message)
-  return verifier.finish()
+const provision = async () => jetstreamManager(await stack.connect('provision'), { checkAPI: false })
+
+/** On a connection of its own: an older one may not have noticed yet that the server is another process. */
+const readStored = async (): Promise<{ readonly lastSeq: number; readonly messages: readonly StoredMessage[] }> => {
+  const connection = await stack.connect('kms-ledger')
+  const lastSeq = await readLastSeq(connection)
+  const messages: StoredMessage[] = []
+  for await (const message of readMessages(connection, { from: 1, to: lastSeq }, AbortSignal.timeout(10_000)))
+    messages.push({ ...message, payload: Uint8Array.from(message.payload) })
+  return { lastSeq, messages }
 }
 
-describe('a store that was damaged', () => {
-  it('by nothing but a restart is the same ledger', async () => {
-    await damage(dropIndex)
-    expect(await refusalOf()).toBeUndefined()
-    expect((await verify()).findings).toEqual([])
-  })
+/** As an auditor does it who has the head file: what the stream holds now, and how long it says it is. */
+const verify = async (): Promise<Report> => {
+  const verifier = createVerifier({ pin: stack.pin, anchors: [await readHead()] })
+  const { lastSeq, messages } = await readStored()
+  for (const message of messages) verifier.add(message)
+  return verifier.finish(lastSeq)
+}
 
-  it('by a cut of its tail is refused, and the verifier names where it ends', async () => {
-    await damage(async (folder) => {
-      const block = join(folder, '1.blk')
-      await truncate(block, (await stat(block)).size - 700)
-      await dropIndex(folder)
-    })
-    expect(await refusalOf()).toBe('shorter_than_anchor')
-    const report = await verify()
-    expect(report.verdict).toBe(2)
-    expect(report.lastSeq).toBeLessThan(last)
-    expect(report.findings[0]).toMatchObject({ seq: report.lastSeq + 1 })
-  })
+interface Damage {
+  readonly what: string
+  /** To the files, while the server is down. */
+  toFiles?(last: number): Promise<void>
+  /** Through the server, by its operator. */
+  toStream?(): Promise<void>
+  /** How the service refuses to start; one of these. */
+  readonly refusals: readonly string[]
+  /** The first commit that is bad. */
+  firstBad(last: number): number
+}
 
-  it.each([0.3, 0.6, 0.95])(
-    'by one flipped bit at %f of its length is refused, and the verifier fails it',
-    async (at) => {
-      await damage(async (folder) => {
-        const block = join(folder, '1.blk')
-        const bytes = await readFile(block)
-        const place = Math.floor(bytes.length * at)
-        bytes[place] = (bytes[place] ?? 0) ^ 1
-        await writeFile(block, bytes)
-        await dropIndex(folder)
-      })
-      expect(['shorter_than_anchor', 'bad_commit', 'stream_altered', 'unreachable']).toContain(await refusalOf())
-      expect((await verify()).verdict).toBe(2)
+const update = async (change: object): Promise<void> => {
+  const { streams } = await provision()
+  const { config } = await streams.info(STREAM_LEDGER)
+  await streams.update(STREAM_LEDGER, { ...config, ...change })
+}
+
+const DAMAGES: readonly Damage[] = [
+  {
+    what: 'the tail is cut off',
+    toFiles: (last) => cutStoreAt(streamDir(), last - 2),
+    refusals: ['shorter_than_anchor'],
+    firstBad: (last) => last - 2,
+  },
+  {
+    what: 'one bit of an old commit is flipped',
+    toFiles: (last) => flipBitOf(streamDir(), last - 4),
+    refusals: ['bad_commit', 'shorter_than_anchor'],
+    firstBad: (last) => last - 4,
+  },
+  {
+    what: 'one bit of the last commit is flipped',
+    toFiles: (last) => flipBitOf(streamDir(), last),
+    refusals: ['bad_commit', 'shorter_than_anchor'],
+    firstBad: (last) => last,
+  },
+  {
+    what: 'the files of the messages are deleted',
+    toFiles: () => deleteMessages(streamDir()),
+    refusals: ['bad_commit', 'stream_empty', 'shorter_than_anchor', 'stream_altered'],
+    firstBad: () => 1,
+  },
+  {
+    what: 'the stream is deleted and made again',
+    async toFiles() {
+      await cp(streamDir(), join(spare, 'old'), { recursive: true })
+      await rm(streamDir(), { recursive: true })
     },
-  )
+    async toStream() {
+      const { streams } = await provision()
+      await streams.add({
+        name: STREAM_LEDGER,
+        subjects: ['kms.ledger.state', 'kms.ledger.usage'],
+        storage: 'file',
+        discard: 'new',
+        deny_delete: true,
+        deny_purge: true,
+      })
+    },
+    refusals: ['stream_empty', 'shorter_than_anchor', 'stream_altered'],
+    firstBad: () => 1,
+  },
+  {
+    what: 'all but the last message go by max_msgs: 1',
+    toStream: () => update({ max_msgs: 1, discard: 'old' }),
+    refusals: ['stream_altered'],
+    firstBad: () => 1,
+  },
+  {
+    what: 'messages go by max_age',
+    async toStream() {
+      await update({ max_age: 200_000_000, duplicate_window: 100_000_000 })
+      const { streams } = await provision()
+      await until(async () => (await streams.info(STREAM_LEDGER)).state.messages === 0)
+    },
+    refusals: ['stream_altered'],
+    firstBad: () => 1,
+  },
+]
 
-  it('by the loss of its blocks is refused', async () => {
-    await damage(async (folder) => {
-      for (const file of await readdir(folder)) await rm(join(folder, file), { force: true })
-    })
-    expect(await refusalOf()).toBe('shorter_than_anchor')
-    expect((await verify()).verdict).toBe(2)
+describe('a store without damage', () => {
+  it('is the same ledger after a restart, with or without the index of the server', async () => {
+    const last = await write(4)
+    await stack.server.halt()
+    await rm(join(streamDir(), 'msgs', 'index.db'), { force: true })
+    await stack.server.resume()
+    expect(await verify()).toMatchObject({ verdict: 0, lastSeq: last, findings: [] })
+    expect(await refusalOf()).toBeUndefined()
+  })
+})
+
+describe('a start on a damaged store is refused, and the verifier names the first bad commit', () => {
+  it.each(DAMAGES)('when $what', async ({ toFiles, toStream, refusals, firstBad }) => {
+    const last = await write(8)
+    expect((await verify()).verdict).toBe(0)
+    if (toFiles !== undefined) {
+      await stack.server.halt()
+      await toFiles(last)
+      await stack.server.resume()
+    }
+    await toStream?.()
+    const refusal = await refusalOf()
+    expect(refusals).toContain(refusal)
+    const { verdict, findings } = await verify()
+    expect([verdict, findings[0]?.seq]).toEqual([2, firstBad(last)])
   })
 
-  it('and was made anew is refused, by the start and by init', async () => {
-    await damage((folder) => rm(join(folder, '..'), { recursive: true }))
+  it('and `init` makes no second ledger where the keys of a lost one are', async () => {
+    await write(2)
+    await stack.server.halt()
+    await rm(streamDir(), { recursive: true })
+    await stack.server.resume()
     expect(await refusalOf()).toBe('stream_missing')
     // The token of a real HSM holds the keys of the ledger that was lost.
     stack.root.others = 1
@@ -134,5 +211,69 @@ describe('a store that was damaged', () => {
     )
     expect(made).toMatchObject({ ok: false, error: { kind: 'genesis_refused' } })
     expect(await refusalOf()).toBe('shorter_than_anchor')
+  })
+
+  it('and a reader of the client library says which commit the server no longer delivers', async () => {
+    const last = await write(4)
+    await stack.server.halt()
+    await flipBitOf(streamDir(), last)
+    await stack.server.resume()
+    const connection = await connect(stack.server.login('auditor'))
+    const seen: number[] = []
+    const reading = async () => {
+      for await (const { seq } of openLedgerReader({ connection, pin: stack.pin, until: 'last' })) seen.push(seq)
+    }
+    await expect(reading()).rejects.toThrow(new RegExp(`not valid at ${last}`))
+    expect(seen.at(-1)).toBe(last - 1)
+    await connection.close()
+  })
+
+  it('when it is an older copy', async () => {
+    const old = await write(3)
+    await stack.server.halt()
+    await cp(stack.server.storeDir, join(spare, 'store'), { recursive: true })
+    await stack.server.resume()
+    await write(3)
+    await stack.server.halt()
+    await rm(stack.server.storeDir, { recursive: true })
+    await cp(join(spare, 'store'), stack.server.storeDir, { recursive: true })
+    await stack.server.resume()
+    expect(await refusalOf()).toBe('shorter_than_anchor')
+    const { verdict, findings } = await verify()
+    expect([verdict, findings[0]?.seq]).toEqual([2, old + 1])
+  })
+
+  it('when a second writer has gone on from an older copy: the fork is told apart where it begins', async () => {
+    const old = await write(3)
+    await stack.server.halt()
+    await cp(stack.server.storeDir, join(spare, 'store'), { recursive: true })
+    await cp(stack.dataDir, join(spare, 'data'), { recursive: true })
+    await stack.server.resume()
+    await write(6)
+    const own = await readHead()
+    const ownCopy = join(spare, 'own')
+    await cp(stack.dataDir, ownCopy, { recursive: true })
+
+    // Yesterday's machine, whole: it knows no better, writes, and is longer than the true ledger in the end.
+    const restore = async (dir: string) => {
+      await stack.server.halt()
+      await rm(stack.server.storeDir, { recursive: true })
+      await cp(join(spare, 'store'), stack.server.storeDir, { recursive: true })
+      for (const name of Object.values(stack.files))
+        await cp(name.replace(stack.dataDir, dir), name).catch(() => rm(name, { force: true }))
+      await stack.server.resume()
+    }
+    await restore(join(spare, 'data'))
+    await write(12)
+    const forked = (await readStored()).messages
+    for (const name of Object.values(stack.files)) await cp(name.replace(stack.dataDir, ownCopy), name)
+
+    expect(await refusalOf()).toBe('anchor_disagrees')
+    const verifier = createVerifier({ pin: stack.pin, anchors: [own] })
+    for (const message of forked) verifier.add(message)
+    const { verdict, findings } = verifier.finish()
+    expect(verdict).toBe(2)
+    expect(findings.map(({ seq }) => seq)).toEqual([expect.any(Number)])
+    expect(findings[0]?.seq).toBeGreaterThan(old)
   })
 })

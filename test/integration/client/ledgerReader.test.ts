@@ -1,9 +1,9 @@
 import { connect, type NatsConnection } from '@nats-io/transport-node'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { LIMITS } from '../../../schemas/limits.ts'
+import { LedgerFault } from '../../../src/client/ledgerFault.ts'
 import {
   type LedgerEntry,
-  LedgerFault,
   type LedgerPosition,
   type LedgerReaderOptions,
   openLedgerReader,
