@@ -23,8 +23,12 @@ export interface Readers {
 /** As many threads as there are cores, of which the asking one needs next to nothing. */
 export const toThreadCount = (): number => Math.min(availableParallelism(), LIMITS.verifyThreadsMax)
 
-/** Readers in `threads` threads, or for 0 in this one. */
-export const createReaders = (threads: number): Readers => (threads === 0 ? createInline() : createPool(threads))
+/**
+ * Readers in `threads` threads, or for 0 in this one. The first `inlineBatches` are read in this one in any case: most ledgers
+ * are small, and a thread takes longer to start than they take to read.
+ */
+export const createReaders = (threads: number, inlineBatches = 1): Readers =>
+  threads === 0 ? createInline() : createPool(threads, inlineBatches)
 
 const createInline = (): Readers => {
   const reader = createBatchReader()
@@ -35,7 +39,9 @@ const createInline = (): Readers => {
   }
 }
 
-const createPool = (threads: number): Readers => {
+const createPool = (threads: number, inlineBatches: number): Readers => {
+  const inline = createInline()
+  let left = inlineBatches
   const pool: ReturnType<typeof createThread>[] = []
   let next = 0
   let isClosed = false
@@ -43,7 +49,11 @@ const createPool = (threads: number): Readers => {
     width: threads,
     read(batch, keys) {
       if (isClosed) return Promise.reject(new Error(ENDED))
-      // A thread is started when there is a batch for it: most ledgers are small.
+      if (left > 0) {
+        left--
+        return inline.read(batch, keys)
+      }
+      // A thread is started when there is a batch for it.
       const index = next++ % threads
       const thread = pool[index] ?? createThread()
       pool[index] = thread

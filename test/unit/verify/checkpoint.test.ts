@@ -80,7 +80,7 @@ describe('a checkpoint', () => {
     async function* stream() {
       yield* messages
     }
-    const threads = createReaders(1)
+    const threads = createReaders(1, 0)
     expect(await verifyMessages(verifier, stream(), 13, threads)).toMatchObject({ verdict: 0 })
     await threads.close()
   })

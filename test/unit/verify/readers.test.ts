@@ -17,7 +17,7 @@ const TIMEOUT_MS = isLongRun ? 3_600_000 : 120_000
 
 let threads: Readers
 beforeAll(() => {
-  threads = createReaders(2)
+  threads = createReaders(2, 0)
 })
 afterAll(() => threads.close())
 
