@@ -41,6 +41,9 @@ export interface RotationJobsState {
   readonly rotations: List<OpenRotation>
 }
 
+/** Counts what the fold below has meant, as a projection's version does. */
+export const ROTATION_JOBS_VERSION = 1
+
 export const NO_ROTATION_JOBS: RotationJobsState = {
   byId: ImmutableMap(),
   order: List(),

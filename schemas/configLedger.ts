@@ -31,7 +31,7 @@ const CheckpointStream = Fields(
   },
 )
 
-/** Checkpoints: how often, and who remembers them. */
+/** Checkpoints: how often, and who remembers them; snapshots. */
 export const Ledger = Fields(
   {
     checkpoint_interval_ms: Type.Integer({
@@ -46,6 +46,12 @@ export const Ledger = Fields(
       maximum: LIMITS.checkpointIntervalMsMax,
       default: LIMITS.witnessIntervalMs,
       description: 'Witnesses are asked no more often than this.',
+    }),
+    snapshot_interval_ms: Type.Integer({
+      minimum: LIMITS.snapshotIntervalMsMin,
+      maximum: LIMITS.snapshotIntervalMsMax,
+      default: LIMITS.snapshotIntervalMs,
+      description: `The writer keeps a snapshot of all it knows of keys this often, after at least ${LIMITS.snapshotCommitsMin} new commits, so that a start reads only what came after it.`,
     }),
     anchors: Fields(
       {
@@ -83,5 +89,5 @@ export const Ledger = Fields(
       { description: 'Who remembers checkpoints, so that nobody can cut the ledger unseen.', default: {} },
     ),
   },
-  { description: 'Checkpoints of the ledger.', default: {} },
+  { description: 'Checkpoints and snapshots of the ledger.', default: {} },
 )

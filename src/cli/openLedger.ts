@@ -1,5 +1,6 @@
 import { hostname } from 'node:os'
 import type { Config } from '../../schemas/config.ts'
+import { LIMITS } from '../../schemas/limits.ts'
 import type { Pin } from '../core/chainState.ts'
 import type { Hsm, Telemetry } from '../core/ports.ts'
 import { ok, type Result } from '../core/result.ts'
@@ -46,6 +47,7 @@ export const openLedger = async (options: OpenLedgerOptions): Promise<Result<Led
     writer: `${hostname()}/${process.pid}`.slice(0, 128),
     headFile: toLedgerFiles(config.data_dir).head,
     checkpoints: anchors.value.settings,
+    snapshots: { intervalMs: config.ledger.snapshot_interval_ms, commitsMin: LIMITS.snapshotCommitsMin },
     trustOnFirstUse: options.trustOnFirstUse ?? false,
     takeOver: options.takeOver ?? false,
     clock: systemClock,

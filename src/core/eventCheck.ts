@@ -54,7 +54,8 @@ const upcast = ({ version, upcasters }: EventType, fields: EventFields): EventFi
   return { ...fields, v: version, data }
 }
 
-const copyBytes = (value: unknown): unknown => {
+/** The same value with byte arrays of its own, and plain objects for those without prototype. */
+export const copyBytes = (value: unknown): unknown => {
   if (value instanceof Uint8Array) return new Uint8Array(value)
   if (Array.isArray(value)) return value.map(copyBytes)
   if (typeof value !== 'object' || value === null) return value

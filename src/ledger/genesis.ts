@@ -17,7 +17,7 @@ import { formatHead } from './headFile.ts'
 import { createNatsStream } from './natsStream.ts'
 import { checkServer, type SyncCheck } from './server.ts'
 import { settleCommit } from './settle.ts'
-import { checkStream, provisionCheckpoints, provisionStream } from './stream.ts'
+import { checkStream, provisionCheckpoints, provisionSnapshots, provisionStream } from './stream.ts'
 import { createVerifier, type Tip, type Verifier } from './tip.ts'
 import { wait } from './wait.ts'
 
@@ -95,6 +95,8 @@ export const initLedger = async (options: InitOptions, signal: AbortSignal): Pro
     ? await provisionCheckpoints(options.provision, options.replicas)
     : provisioned
   if (!remembering.ok) return remembering
+  const snapshots = await provisionSnapshots(options.provision, options.replicas)
+  if (!snapshots.ok) return snapshots
   const stream = await checkStream(options.connection, options.replicas)
   if (!stream.ok) return stream
   const state = await options.hsm.genesisState(options.backend, signal)

@@ -22,6 +22,8 @@ import { createNatsStream } from './natsStream.ts'
 import type { LedgerBounds, LedgerOptions, LedgerRole } from './options.ts'
 import { prove } from './prove.ts'
 import { checkServer } from './server.ts'
+import { createSnapshotKeeper, type Snappable, type SnapshotKeeper } from './snapshots/keeper.ts'
+import { createSnapshotStore } from './snapshots/store.ts'
 import { checkStream } from './stream.ts'
 import { createVerifier } from './tip.ts'
 import { createTreeKeeper } from './treeKeeper.ts'
@@ -94,13 +96,20 @@ const startService = (
   const metrics = createMetrics()
   const stopping = new AbortController()
   const listeners: ((role: LedgerRole) => void)[] = []
-  const state: LifeState = { tip: verifier.start, role: 'starting', committer: undefined, alarm: undefined }
+  const state: LifeState = {
+    tip: verifier.start,
+    role: 'starting',
+    committer: undefined,
+    epoch: undefined,
+    alarm: undefined,
+  }
   const life: Life = {
     ...{ options, bounds, check, verifier, queue, headFile, tree, checkpoints, metrics, listeners, state },
     stop: stopping.signal,
   }
   const booted = bootLife(life, boot)
   const running = runLife(life, booted)
+  const snapshots = openSnapshots(life)
 
   return {
     async append(entry, signal) {
@@ -132,6 +141,7 @@ const startService = (
       stopping.abort()
       state.committer?.stop(true)
       const cancel = scheduler.after(bounds.drainDeadlineMs, () => state.committer?.stop(false))
+      await snapshots?.close()
       await running
       cancel()
       await checkpoints.close()
@@ -139,6 +149,24 @@ const startService = (
       await headFile.close()
     },
   }
+}
+
+const openSnapshots = ({ options, state, tree }: Life): SnapshotKeeper | undefined =>
+  options.snapshots &&
+  createSnapshotKeeper({
+    ...options.snapshots,
+    store: createSnapshotStore(options.connection),
+    now: () => findSnappable(state),
+    flushTree: async () => tree.file()?.flush(),
+    scheduler: options.scheduler,
+    telemetry: options.telemetry,
+  })
+
+/** What a snapshot can be made of: a tip whose last commit the key of this process's epoch signed, while all goes well. */
+const findSnappable = ({ tip, role, committer, epoch }: LifeState): Snappable | undefined => {
+  const isWriting = role === 'writer' && (committer?.phase === 'idle' || committer?.phase === 'in_flight')
+  const isOwn = tip.chain.expects === 'append' && tip.chain.epochKey?.kid === epoch?.kid
+  return isWriting && isOwn && epoch !== undefined ? { tip, epoch } : undefined
 }
 
 const toStatus = (

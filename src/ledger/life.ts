@@ -7,13 +7,15 @@ import type { AppendQueue } from './appendQueue.ts'
 import type { Checkpoints } from './checkpoints.ts'
 import { type Committer, createCommitter, type End } from './committer.ts'
 import { answerAsWriter, askForWriter, untilVacant } from './election.ts'
-import { createEpochOpener } from './epoch.ts'
+import { createEpochOpener, type Epoch } from './epoch.ts'
 import { describeError, faulty, type LedgerFault, type LedgerResult } from './fault.ts'
 import { catchUp, follow, type Reader, stepToEnd } from './follower.ts'
 import type { HeadFile } from './headFile.ts'
 import type { createMetrics } from './metrics.ts'
 import { createNatsStream } from './natsStream.ts'
 import type { LedgerBounds, LedgerOptions, LedgerRole } from './options.ts'
+import { restoreTip } from './snapshots/restore.ts'
+import { createSnapshotStore } from './snapshots/store.ts'
 import { readLastSeq } from './stream.ts'
 import type { Tip, Verifier } from './tip.ts'
 import type { TreeKeeper } from './treeKeeper.ts'
@@ -26,6 +28,8 @@ export interface LifeState {
   role: LedgerRole
   /** While this process has an epoch, or opens one. */
   committer: Committer | undefined
+  /** The last that this process made a key for; whether it is open the tip's chain tells. */
+  epoch: Epoch | undefined
   alarm: LedgerFault | undefined
 }
 
@@ -60,14 +64,28 @@ export const bootLife = async (life: Life, boot: Boot): Promise<LedgerResult<voi
       boot.watch.see(life.state.tip, next)
       reader.onTip(next)
     }
+    await startFromSnapshot(life, boot)
+    const from = life.state.tip.view.at.seq
     const read = await catchUp({ ...reader, onTip, until: boot.head }, life.stop)
     if (life.stop.aborted) return faulty('stopped', 'the service stops')
     if (!read.ok) return read
+    life.options.telemetry.log('info', 'the ledger was read', { from: from + 1, to: life.state.tip.view.at.seq })
     const fault = boot.watch.judge(life.state.tip) ?? (await confirmWitnesses(life, boot))
     return fault === undefined ? read : { ok: false, error: fault }
   } catch (error) {
     return faulty('unreachable', `the ledger cannot be read: ${describeError(error)}`)
   }
+}
+
+/** Takes the newest snapshot that holds as the tip, so that only what came after it is read. */
+const startFromSnapshot = async ({ options, state, tree, stop }: Life, { head, watch }: Boot): Promise<void> => {
+  const { connection, pin, telemetry, snapshots } = options
+  if (snapshots === undefined) return
+  const ports = { store: createSnapshotStore(connection), stream: createNatsStream(connection), tree: tree.file() }
+  const tip = await restoreTip({ ...ports, pin, head, watch, telemetry }, stop)
+  if (tip === undefined) return
+  state.tip = tip
+  telemetry.log('info', 'the ledger goes on from a snapshot', { seq: tip.view.at.seq })
 }
 
 /** Whether the witnesses have cosigned this ledger and no other: they tell it by cosigning what it is now. */
@@ -217,13 +235,20 @@ const tryReign = async (life: Life): Promise<LedgerResult<boolean>> => {
 const reign = async (life: Life): Promise<End> => {
   const { options, bounds, state } = life
   const { clock, scheduler, telemetry } = options
+  const opener = createEpochOpener(options)
   let answering: ReturnType<typeof answerAsWriter> | undefined
   const committer = createCommitter({
     stream: createNatsStream(options.connection),
     queue: life.queue,
     verifier: life.verifier,
     check: life.check,
-    epochs: createEpochOpener(options),
+    epochs: {
+      async open(tip, signal) {
+        const opening = await opener.open(tip, signal)
+        if (opening.ok) state.epoch = opening.value.epoch
+        return opening
+      },
+    },
     epochLimits: bounds.epoch,
     appendDeadlineMs: bounds.appendDeadlineMs,
     watchIntervalMs: bounds.writerAskIntervalMs,

@@ -32,6 +32,12 @@ export interface CheckpointSettings {
   readonly witnessIntervalMs: number
 }
 
+/** How often the writer writes a snapshot, and after how many new commits at least. */
+export interface SnapshotSettings {
+  readonly intervalMs: number
+  readonly commitsMin: number
+}
+
 export interface LedgerOptions {
   /** The `kms-ledger` user: stream, and the question who writes. */
   readonly connection: NatsConnection
@@ -47,6 +53,8 @@ export interface LedgerOptions {
   readonly writer: string
   readonly headFile: string
   readonly checkpoints: CheckpointSettings
+  /** Without it none is written and none is read. */
+  readonly snapshots?: SnapshotSettings
   /** Start without a head file: whoever controls the storage could have cut history before now. */
   readonly trustOnFirstUse?: boolean
   /** Open an epoch at once instead of waiting until no writer answers. */

@@ -10,7 +10,9 @@ import type { NatsConnection } from '@nats-io/transport-node'
 import {
   STREAM_CHECKPOINTS,
   STREAM_LEDGER,
+  STREAM_SNAPSHOTS,
   SUBJECT_CHECKPOINTS,
+  SUBJECT_SNAPSHOTS,
   SUBJECT_STATE,
   SUBJECT_USAGE,
 } from '../../schemas/events.ts'
@@ -102,21 +104,28 @@ export const provisionStream = async (connection: NatsConnection, replicas: numb
 }
 
 /** Creates the stream of checkpoints where there is none. Needs a user that may: `provision`, on the ledger's own server. */
-export const provisionCheckpoints = async (
+export const provisionCheckpoints = (connection: NatsConnection, replicas: number): Promise<LedgerResult<void>> =>
+  provision(connection, { ...CHECKPOINTS, num_replicas: replicas })
+
+/** Creates the stream of snapshots where there is none. Needs the `provision` user. */
+export const provisionSnapshots = (connection: NatsConnection, replicas: number): Promise<LedgerResult<void>> =>
+  provision(connection, { ...SNAPSHOTS, num_replicas: replicas })
+
+const provision = async (
   connection: NatsConnection,
-  replicas: number,
+  config: (typeof CHECKPOINTS | typeof SNAPSHOTS) & { readonly num_replicas: number },
 ): Promise<LedgerResult<void>> => {
   try {
     const manager = await jetstreamManager(connection, { checkAPI: false, timeout: LIMITS.natsRequestTimeoutMs })
     try {
-      await manager.streams.info(STREAM_CHECKPOINTS)
+      await manager.streams.info(config.name)
     } catch (error) {
       if (!isStreamMissing(error)) throw error
-      await manager.streams.add({ ...CHECKPOINTS, num_replicas: replicas })
+      await manager.streams.add(config)
     }
     return ok(undefined)
   } catch (error) {
-    return faulty('unreachable', `cannot create the stream ${STREAM_CHECKPOINTS}: ${describeError(error)}`)
+    return faulty('unreachable', `cannot create the stream ${config.name}: ${describeError(error)}`)
   }
 }
 
@@ -130,6 +139,16 @@ const CHECKPOINTS = {
   max_msgs: LIMITS.checkpointsStoredMax,
   deny_delete: true,
   deny_purge: true,
+}
+
+/** The last message of each subject: a snapshot is written over an older one, so the stream stays as large as all slots. */
+const SNAPSHOTS = {
+  name: STREAM_SNAPSHOTS,
+  subjects: [`${SUBJECT_SNAPSHOTS}.>`],
+  retention: RetentionPolicy.Limits,
+  storage: StorageType.File,
+  discard: DiscardPolicy.Old,
+  max_msgs_per_subject: 1,
 }
 
 /** The stream as it stands: sequences count from 1, `lastSeq` 0 is empty. */

@@ -109,7 +109,8 @@ const toRecord = (
   lost: event?.type === 'LedgerRecovered' ? [...lost, ...event.lost] : lost,
 })
 
-const place = (view: View, chain: ChainState, timeMs: number): View =>
+/** The view at the chain's last commit, which was made at `timeMs`. */
+export const place = (view: View, chain: ChainState, timeMs: number): View =>
   moveTo(view, {
     origin: chain.origin,
     epoch: chain.epoch,

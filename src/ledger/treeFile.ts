@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { closeSync, fdatasync, fstatSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs'
 import { promisify } from 'node:util'
 import { LIMITS } from '../../schemas/limits.ts'
-import { joinSubtrees } from '../core/compactRange.ts'
+import { type CompactRange, joinSubtrees } from '../core/compactRange.ts'
 import {
   assembleProof,
   type ProofPlan,
@@ -27,6 +27,13 @@ export interface TreeFile {
   readonly size: number
   /** Takes what a step added to the tree; `growth.range.size` leaves stand in it afterwards. Never throws for the disk's sake. */
   put(growth: Growth): void
+  /**
+   * Goes on after the leaves of `range`, where nothing was put yet. False, and nothing has changed, if the file does not reach
+   * so far or has other subtrees at the top. Those below are not compared: a proof with a wrong one does not verify.
+   */
+  resume(range: CompactRange): boolean
+  /** Forgets what was put or resumed; the file is compared again from its start. */
+  restart(): void
   /** Root of the first `size` leaves; throws if the tree has no more, or the file cannot be read. */
   root(size: number): Uint8Array
   inclusion(index: number, size: number): readonly Uint8Array[]
@@ -38,6 +45,7 @@ export interface TreeFile {
 }
 
 const NODE_BYTES = 32
+const NO_NODE = Buffer.alloc(0)
 
 /** Opens the file of this ledger, or an empty one where there is none or it is another ledger's. Throws what the file system throws. */
 export const openTreeFile = (path: string, origin: string): TreeFile => {
@@ -60,22 +68,13 @@ const openFlags = (path: string): string => {
 }
 
 const createTreeFile = (fd: number): TreeFile => {
+  const nextStored = createReadAhead(fd)
   let size = 0
   /** Nodes in the file that may be believed as soon as they were compared; beyond it, `pending`. */
   let stored = Math.floor((fstatSync(fd).size - NODE_BYTES) / NODE_BYTES)
   let pending: Uint8Array[] = []
-  let ahead: { readonly from: number; readonly bytes: Buffer } = { from: 0, bytes: Buffer.alloc(0) }
   let isOpen = true
 
-  /** The file's next node while it is compared: read in large pieces. */
-  const nextStored = (place: number): Buffer => {
-    const at = (place - ahead.from) * NODE_BYTES
-    if (at < 0 || at + NODE_BYTES > ahead.bytes.length) {
-      ahead = { from: place, bytes: readAt(fd, toOffset(place), LIMITS.treeReadBytes) }
-      return ahead.bytes.subarray(0, NODE_BYTES)
-    }
-    return ahead.bytes.subarray(at, at + NODE_BYTES)
-  }
   const putNode = (node: Uint8Array, place: number): void => {
     if (place < stored) {
       if (nextStored(place).equals(node)) return
@@ -116,6 +115,19 @@ const createTreeFile = (fd: number): TreeFile => {
       // While a whole ledger is read nobody asks for a flush.
       if (pending.length >= LIMITS.treePendingNodesMax) write()
     },
+    resume(range) {
+      must(size === 0 && pending.length === 0, 'a tree resumes before its first leaf')
+      if (stored < 2 * range.size - countOnes(range.size)) return false
+      const isTop = planRoot(range.size).every(
+        (top, at) => Buffer.compare(node(top), range.hashes[at] ?? NO_NODE) === 0,
+      )
+      if (isTop) size = range.size
+      return isTop
+    },
+    restart() {
+      must(pending.length === 0, 'a tree that was written to does not start again')
+      size = 0
+    },
     root(wanted) {
       mustHold(wanted)
       return joinSubtrees(planRoot(wanted).map(node))
@@ -142,6 +154,17 @@ const createTreeFile = (fd: number): TreeFile => {
         closeSync(fd)
       }
     },
+  }
+}
+
+/** The file's nodes one after the other while they are compared: read in large pieces. */
+const createReadAhead = (fd: number): ((place: number) => Buffer) => {
+  let ahead: { readonly from: number; readonly bytes: Buffer } = { from: 0, bytes: Buffer.alloc(0) }
+  return (place) => {
+    const at = (place - ahead.from) * NODE_BYTES
+    if (at >= 0 && at + NODE_BYTES <= ahead.bytes.length) return ahead.bytes.subarray(at, at + NODE_BYTES)
+    ahead = { from: place, bytes: readAt(fd, toOffset(place), LIMITS.treeReadBytes) }
+    return ahead.bytes.subarray(0, NODE_BYTES)
   }
 }
 

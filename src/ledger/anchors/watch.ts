@@ -19,6 +19,11 @@ export interface Misfit {
 export interface AnchorWatch {
   /** A step from one tip to the next. */
   see(before: Tip, after: Tip): void
+  /**
+   * For who starts at `tip` and not at the first commit: asks about each memory up to there that was not given up. If all
+   * fit they are met, and true comes back; else nothing has changed.
+   */
+  meetEarlier(tip: Tip, wasBefore: (memory: NamedMemory) => Promise<boolean>): Promise<boolean>
   /** What is wrong, once everything was read: a ledger that is shorter, or other, than an anchor remembers; or nothing. */
   judge(end: Tip): LedgerFault | undefined
   /** All that is wrong, memory by memory. */
@@ -35,6 +40,12 @@ export const createAnchorWatch = (memories: readonly NamedMemory[]): AnchorWatch
       for (const memory of memories)
         if (memory.size > before.view.at.seq && memory.size <= after.view.at.seq && fits(memory, before, after))
           met.add(memory)
+    },
+    async meetEarlier(tip, wasBefore) {
+      const earlier = memories.filter((memory) => memory.size <= tip.view.at.seq && !isGivenUp(memory, tip))
+      for (const memory of earlier) if (!(await wasBefore(memory))) return false
+      for (const memory of earlier) met.add(memory)
+      return true
     },
     judge: (end) => listMisfits(memories, met, end)[0]?.fault,
     misfits: (end) => listMisfits(memories, met, end),
