@@ -10,6 +10,7 @@ import { deriveIdentity, hashCanonical, toLid } from '../../src/core/lid.ts'
 import { toInclusionPath, toLeafHash, toMerkleRoot } from '../../src/core/merkle.ts'
 import { must, type Result } from '../../src/core/result.ts'
 import { Sensitive } from '../../src/core/sensitive.ts'
+import { toSnapshotSigned } from '../../src/core/snapshot.ts'
 import { toContextKeyAad, toHandleAad } from '../../src/hsm/material.ts'
 import { formatVkey } from '../../src/verify/vkey.ts'
 import {
@@ -114,10 +115,10 @@ const toAttestations = () => {
     bytes: hex(bytes),
     signature: hex(signer.sign(bytes)),
   })
-  const snapshot = Buffer.concat([
-    Buffer.from('chatelaine/snapshot/v1\0', 'latin1'),
-    encodeMsgpack([ORIGIN, 'keys', 1, 9, prev, createHash('sha256').update('state').digest()]),
-  ])
+  const snapshot = toSnapshotSigned({
+    ...{ origin: ORIGIN, name: 'keys', version: 1, seq: 9, hash: hex(prev) },
+    state_sha256: createHash('sha256').update('state').digest('hex'),
+  })
   const toInput = ({ publicKey: key, prev: before, ...rest }: typeof epoch) => ({
     ...rest,
     prev: hex(before),
