@@ -52,7 +52,7 @@ type Anchors = Config['ledger']['anchors']
 /** With a connection for the ledger that whoever uses it fails on: a stream on servers of its own does not want it. */
 const open = async (over: Partial<Anchors>) => {
   const anchors: Anchors = { required: 1, required_witnesses: 0, witnesses: [], ...over }
-  const ledger = { checkpoint_interval_ms: 1_000, witness_interval_ms: 10_000, anchors }
+  const ledger = { checkpoint_interval_ms: 1_000, witness_interval_ms: 10_000, snapshot_interval_ms: 300_000, anchors }
   return openAnchors({ data_dir: folder, ledger }, ORIGIN, { ledger: closed, telemetry: createTelemetryLog() })
 }
 const stream = () => ({ servers: [second.url], user: 'kms-ledger', password_file: join(folder, 'password') })
