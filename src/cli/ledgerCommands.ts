@@ -8,7 +8,7 @@ import type { Terminal } from './terminal.ts'
 export const addLedger = (program: Command, terminal: Terminal, setExit: (code: number) => void): Command => {
   const ledger = program
     .command('ledger')
-    .description('Reads and verifies the ledger, without service and HSM; recover alone writes.')
+    .description('Reads and verifies the ledger, without service and HSM; recover and rotate-root write.')
   ledger.helpCommand(false)
   addVerify(ledger, terminal, setExit)
   addExport(ledger, terminal, setExit)

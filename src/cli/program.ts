@@ -19,6 +19,10 @@ export interface ServiceCommands {
     terminal: Terminal,
     flags: { readonly reason: string; readonly lost: readonly string[]; readonly yes: boolean },
   ): Promise<number>
+  /** Replaces the root key of the ledger. Gives the exit code. */
+  rotateRoot(terminal: Terminal, flags: { readonly yes: boolean }): Promise<number>
+  /** Destroys root keys that are not in force any more. Gives the exit code. */
+  destroyFormerRoots(terminal: Terminal, flags: { readonly yes: boolean }): Promise<number>
   /** Lists or destroys HSM objects that the ledger does not name. Gives the exit code. */
   sweep(terminal: Terminal, flags: { readonly destroy: boolean; readonly yes?: number }): Promise<number>
 }
@@ -72,7 +76,9 @@ export const createProgram = (
     })
   }
   program.commandsGroup('Ledger:')
-  addRecover(addLedger(program, terminal, setExit), terminal, services, setExit)
+  const ledger = addLedger(program, terminal, setExit)
+  addRecover(ledger, terminal, services, setExit)
+  addRoots(ledger, terminal, services, setExit)
   program.commandsGroup('Service:')
   addServices(program, terminal, services, setExit)
   program.helpCommand(false)
@@ -111,6 +117,34 @@ const addRecover = (
     setExit(await services.recover(terminal, { reason, lost, yes: yes === true }))
   })
 }
+
+const addRoots = (
+  ledger: Command,
+  terminal: Terminal,
+  services: ServiceCommands,
+  setExit: (code: number) => void,
+): void => {
+  const rotate = ledger
+    .command('rotate-root')
+    .description(
+      'Replaces the root key by a new one beside it in the HSM, signed by both, between two checkpoints. Verifiers go on with the ' +
+        'root key of genesis. Run it while no service writes, again after a crash; the next start opens an epoch under the new key.',
+    )
+    .addOption(new Option('--yes', 'Do it; shows the root key in force otherwise'))
+    .addHelpText('after', '\nExample:\n  chatelaine ledger rotate-root --yes')
+  rotate.action(async () => setExit(await services.rotateRoot(terminal, toYes(rotate))))
+  const destroy = ledger
+    .command('destroy-former-roots')
+    .description(
+      'Destroys the root keys in the HSM that rotate-root has replaced. A store that is restored from before the rotation ' +
+        'can then not be continued any more.',
+    )
+    .addOption(new Option('--yes', 'Do it; lists them otherwise'))
+    .addHelpText('after', '\nExample:\n  chatelaine ledger destroy-former-roots --yes')
+  destroy.action(async () => setExit(await services.destroyFormerRoots(terminal, toYes(destroy))))
+}
+
+const toYes = (command: Command): { readonly yes: boolean } => ({ yes: command.opts<{ yes?: boolean }>().yes === true })
 
 const addServices = (
   program: Command,

@@ -1,7 +1,7 @@
 import { EXIT } from './exit.ts'
 import type { ServiceCommands } from './program.ts'
 
-/** `init`, `serve`, `sweep` and `ledger recover`; what they need (policies, HSM, gateways) is loaded only when one of them is asked for. */
+/** `init`, `serve`, `sweep` and the commands of `ledger` that write; what they need (policies, HSM, gateways) is loaded only when one of them is asked for. */
 export const serviceCommands: ServiceCommands = {
   async serve({ env }, flags) {
     const { runService } = await import('./runService.ts')
@@ -14,6 +14,14 @@ export const serviceCommands: ServiceCommands = {
   async recover({ env, stdout, stderr }, flags) {
     const { runRecover } = await import('./ledgerRecover.ts')
     return runRecover(env, flags, { stdout, stderr })
+  },
+  async rotateRoot({ env, stdout, stderr }, flags) {
+    const { runRotateRoot } = await import('./ledgerRotateRoot.ts')
+    return runRotateRoot(env, flags, { stdout, stderr })
+  },
+  async destroyFormerRoots({ env, stdout, stderr }, flags) {
+    const { runDestroyFormerRoots } = await import('./ledgerFormerRoots.ts')
+    return runDestroyFormerRoots(env, flags, { stdout, stderr })
   },
   async init({ env, stdout, stderr }, { name }) {
     const file = env['KMS_CONFIG']

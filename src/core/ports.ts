@@ -1,6 +1,6 @@
 import type { Event } from '../../schemas/events.ts'
 import type { KeySpecName, WrappingAlgorithmName } from '../../schemas/keys.ts'
-import type { Checkpoint } from './checkpoint.ts'
+import type { HsmRoots } from './hsmRoots.ts'
 import type { Instruction, MaterialRef, OutputOf, TokenPlace } from './instruction.ts'
 import type { LedgerProof, ProofQuery } from './ledgerProof.ts'
 import type { Failure, Result } from './result.ts'
@@ -131,7 +131,7 @@ export interface Genesis {
   readonly sealedContextKey: Uint8Array
 }
 
-export interface Hsm {
+export interface Hsm extends HsmRoots {
   /**
    * Executes one instruction on the backend it names. Failures: HSM_UNAVAILABLE, INVALID_CIPHERTEXT, UNSUPPORTED_BY_HSM,
    * KEY_NOT_USABLE (material missing), OVERLOADED, TIMEOUT. Takes no ownership of the instruction's Sensitive members.
@@ -165,20 +165,16 @@ export interface Hsm {
    * none of their handles.
    */
   createHandleKey(backend: string, signal: AbortSignal): Promise<Result<'found' | 'made'>>
-  /** Makes handle key and `ledger-root` where they are missing, and a fresh sealed context key. Only for `init`. */
+  /**
+   * Makes handle key and `ledger-root` where they are missing, and a fresh sealed context key. Only for `init`, on a token that
+   * holds at most one root: more than one was made by a rotation, and then there is a ledger.
+   */
   createGenesis(backend: string, signal: AbortSignal): Promise<Result<Genesis>>
-  /** The labels of this origin's objects that `createGenesis` makes; for the resume rule of `init`. */
+  /** What the token holds of what `createGenesis` makes, and how much else of this origin, further roots too; for the resume rule of `init`. */
   genesisState(
     backend: string,
     signal: AbortSignal,
   ): Promise<Result<{ readonly handleKey: boolean; readonly ledgerRoot: boolean; readonly others: number }>>
-  /**
-   * Ed25519 signature by `ledger-root` of a message of the ledger, which begins with a label `chatelaine/…/v1` ‖ 00;
-   * INVALID_REQUEST for any other, so that no checkpoint can be signed this way.
-   */
-  signAsRoot(backend: string, message: Uint8Array, signal: AbortSignal): Promise<Result<Uint8Array>>
-  /** Ed25519 signature by `ledger-root` of a checkpoint's text, which the host makes itself; INVALID_REQUEST for another ledger's. */
-  signCheckpoint(backend: string, checkpoint: Checkpoint, signal: AbortSignal): Promise<Result<Uint8Array>>
   unsealContextKey(backend: string, sealed: Uint8Array, signal: AbortSignal): Promise<Result<Sensitive>>
   close(): Promise<void>
 }

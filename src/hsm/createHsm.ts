@@ -94,8 +94,11 @@ export const createHsm = async (options: HsmOptions): Promise<Hsm> => {
       return genesis
     },
     genesisState: (id, signal) => ask(id, { kind: 'genesisState' }, signal),
-    signAsRoot: (id, message, signal) => ask(id, { kind: 'signAsRoot', message }, signal),
-    signCheckpoint: (id, checkpoint, signal) => ask(id, { kind: 'signCheckpoint', checkpoint }, signal),
+    signAsRoot: (id, signed, signal) => ask(id, { kind: 'signAsRoot', ...signed }, signal),
+    signCheckpoint: (id, signed, signal) => ask(id, { kind: 'signCheckpoint', ...signed }, signal),
+    listRoots: (id, signal) => ask(id, { kind: 'listRoots' }, signal),
+    createNextRoot: (id, known, signal) => ask(id, { kind: 'createNextRoot', known }, signal),
+    destroyRoot: (id, root, signal) => ask(id, { kind: 'destroyRoot', root }, signal),
     unsealContextKey: (id, sealed, signal) => ask(id, { kind: 'unsealContextKey', sealed }, signal),
     close: backends.stop,
   }

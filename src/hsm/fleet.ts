@@ -34,6 +34,9 @@ const SLOW: ReadonlySet<HostRequest['kind']> = new Set([
   'destroyObjects',
   'createGenesis',
   'createHandleKey',
+  'listRoots',
+  'createNextRoot',
+  'destroyRoot',
 ])
 /** Requests that only succeed where the handle key is. */
 const SHOWS_HANDLE_KEY: ReadonlySet<HostRequest['kind']> = new Set([

@@ -9,6 +9,7 @@ import { destroyKey, generateKey } from './hostKeys.ts'
 import { generateDataKeyPair } from './hostPairs.ts'
 import type { AdminRequest, Greeting, HostReply, HostRequest, OpenHost } from './hostRequest.ts'
 import { signAsRoot, signCheckpoint } from './hostRoot.ts'
+import { createNextRoot, destroyRoot, listRoots } from './hostRoots.ts'
 import { generateMac, sign, verify, verifyMac } from './hostSigning.ts'
 import { createKeyStore } from './keyStore.ts'
 import type { Libraries, Library } from './library.ts'
@@ -193,9 +194,15 @@ const administer = async (host: OpenHost, request: AdminRequest): Promise<HostRe
     case 'genesisState':
       return readGenesisState(host)
     case 'signAsRoot':
-      return signAsRoot(host, request.message)
+      return signAsRoot(host, request)
     case 'signCheckpoint':
-      return signCheckpoint(host, request.checkpoint)
+      return signCheckpoint(host, request)
+    case 'listRoots':
+      return listRoots(host)
+    case 'createNextRoot':
+      return createNextRoot(host, request.known)
+    case 'destroyRoot':
+      return destroyRoot(host, request.root)
     case 'unsealContextKey':
       return unsealContextKey(host, request.sealed)
     case 'forget': {

@@ -2,8 +2,10 @@ import pkcs11, { type Handle } from 'pkcs11js'
 import { must } from '../core/result.ts'
 import { Sensitive } from '../core/sensitive.ts'
 import { randomFrom } from './gcm.ts'
-import { findByLabel, generatePair, generateSecret, readSpki } from './hostKeys.ts'
+import { findByLabel, generatePair, generateSecret } from './hostKeys.ts'
 import type { AdminOutputs, HostReply, OpenHost } from './hostRequest.ts'
+import { listRootHandles } from './hostRoot.ts'
+import { listRoots } from './hostRoots.ts'
 import { toHandleKeyLabel, toLabelPrefix, toLedgerRootLabel } from './material.ts'
 import { findMechanism } from './mechanisms.ts'
 import { refuse } from './pkcs11Failure.ts'
@@ -17,6 +19,11 @@ const CKA_ID_BYTES = 16
 export const createGenesis = async (host: OpenHost): Promise<HostReply<AdminOutputs['createGenesis']>> => {
   if (!host.specs.includes('AES_256') || !host.specs.includes('ED25519'))
     return refuse('UNSUPPORTED_BY_HSM', 'the HSM lacks AES-GCM or Ed25519, which the ledger itself needs')
+  if (listRootHandles(host).length > 1)
+    return refuse(
+      'INVALID_REQUEST',
+      'the token holds more than one root key of this ledger: it was rotated, so there is a ledger',
+    )
   await makeHandleKey(host)
   const rootPublicKey = await makeLedgerRoot(host)
   if (rootPublicKey === undefined)
@@ -63,13 +70,12 @@ const makeLedgerRoot = async (host: OpenHost): Promise<Buffer | undefined> => {
   const label = toLedgerRootLabel(host.origin)
   const row = findMechanism('ED25519', 'generate')
   must(row !== undefined, 'the table has ED25519')
-  const privates = removeUnfinished(host, pkcs11.CKO_PRIVATE_KEY, label)
-  const publics = findByLabel(host, pkcs11.CKO_PUBLIC_KEY, label)
-  if (privates.length > 0) {
-    const [known] = publics
-    return known === undefined ? undefined : toRawEd25519(readSpki(host, row, known))
+  if (removeUnfinished(host, pkcs11.CKO_PRIVATE_KEY, label).length > 0) {
+    const known = await listRoots(host)
+    return known.ok ? known.value[0] : undefined
   }
-  for (const orphan of publics) host.token.lib.C_DestroyObject(host.token.keeper, orphan)
+  for (const orphan of findByLabel(host, pkcs11.CKO_PUBLIC_KEY, label))
+    host.token.lib.C_DestroyObject(host.token.keeper, orphan)
   const ckaId = randomFrom(host.token, CKA_ID_BYTES)
   return toRawEd25519(await generatePair(host, row, { label, ckaId, exportable: false, keepPublic: true }))
 }
@@ -95,7 +101,8 @@ export const readGenesisState = async (host: OpenHost): Promise<HostReply<AdminO
     value: {
       handleKey: isThere(pkcs11.CKO_SECRET_KEY, toHandleKeyLabel(host.origin)),
       ledgerRoot: isThere(pkcs11.CKO_PRIVATE_KEY, toLedgerRootLabel(host.origin)),
-      others: others.length,
+      // No ledger without commits has more than one root.
+      others: others.length + Math.max(0, listRootHandles(host).length - 1),
     },
   }
 }

@@ -16,8 +16,11 @@ export type AdminRequest =
   | { readonly kind: 'createGenesis' }
   | { readonly kind: 'createHandleKey' }
   | { readonly kind: 'genesisState' }
-  | { readonly kind: 'signAsRoot'; readonly message: Uint8Array }
-  | { readonly kind: 'signCheckpoint'; readonly checkpoint: Checkpoint }
+  | { readonly kind: 'signAsRoot'; readonly root: Uint8Array; readonly message: Uint8Array }
+  | { readonly kind: 'signCheckpoint'; readonly root: Uint8Array; readonly checkpoint: Checkpoint }
+  | { readonly kind: 'listRoots' }
+  | { readonly kind: 'createNextRoot'; readonly known: readonly Uint8Array[] }
+  | { readonly kind: 'destroyRoot'; readonly root: Uint8Array }
   | { readonly kind: 'unsealContextKey'; readonly sealed: Uint8Array }
   /** Drops copies of a version, or of everything, and looks the handle key up again. */
   | { readonly kind: 'forget'; readonly lid?: string; readonly version?: number }
@@ -36,6 +39,9 @@ export interface AdminOutputs {
   readonly genesisState: { readonly handleKey: boolean; readonly ledgerRoot: boolean; readonly others: number }
   readonly signAsRoot: Uint8Array
   readonly signCheckpoint: Uint8Array
+  readonly listRoots: readonly Uint8Array[]
+  readonly createNextRoot: Uint8Array
+  readonly destroyRoot: boolean
   readonly unsealContextKey: Sensitive
   readonly forget: { readonly handleKey: boolean }
 }
@@ -105,6 +111,9 @@ const SHAPES: Readonly<Record<HostRequestKind, (value: unknown) => boolean>> = {
   genesisState: (value) => has(value, 'handleKey', isFlag) && has(value, 'ledgerRoot', isFlag),
   signAsRoot: isBytes,
   signCheckpoint: isBytes,
+  listRoots: (value) => Array.isArray(value) && value.every(isBytes),
+  createNextRoot: isBytes,
+  destroyRoot: isFlag,
   unsealContextKey: (value) => value instanceof Sensitive,
   forget: (value) => has(value, 'handleKey', isFlag),
 }

@@ -15,8 +15,11 @@ export interface CheckpointsOptions {
   /** How many anchors must have a checkpoint, and how many of them must be witnesses, before it counts as anchored. */
   readonly required: number
   readonly requiredWitnesses: number
-  /** By `ledger-root`. */
-  sign(checkpoint: Checkpoint, signal: AbortSignal): Promise<Result<Uint8Array>>
+  /** By the root key of that raw public key: the one in force. */
+  sign(
+    signed: { readonly root: Uint8Array; readonly checkpoint: Checkpoint },
+    signal: AbortSignal,
+  ): Promise<Result<Uint8Array>>
   /** Nothing while the tree is of no use; then witnesses cannot be asked. */
   tree(): Pick<TreeFile, 'consistency' | 'flush'> | undefined
   readonly clock: Clock
@@ -142,7 +145,7 @@ const signTip = async (
 ): Promise<Result<SignedCheckpoint, string>> => {
   const { origin, root } = chain
   const checkpoint = { origin, size: tree.range.size, root: rootOf(tree.range) }
-  const signature = await sign(checkpoint, signal)
+  const signature = await sign({ root: root.raw, checkpoint }, signal)
   if (!signature.ok) return { ok: false, error: signature.error.message }
   const key: NoteKey = { name: origin, type: 'ed25519', key: root }
   const note = { text: toCheckpointText(checkpoint), signatures: [toNoteSignature(key, signature.value)] }

@@ -27,7 +27,7 @@ export interface Opening {
 }
 
 export interface EpochOpener {
-  /** Makes a key and has `ledger-root` attest it for the place right after `tip`. HSM_UNAVAILABLE and what the HSM says. */
+  /** Makes a key and has the root in force attest it for the place right after `tip`. HSM_UNAVAILABLE and what the HSM says. */
   open(tip: Tip, signal: AbortSignal): Promise<Result<Opening>>
 }
 
@@ -45,7 +45,7 @@ export const createEpochOpener = (ports: {
     const kid = toKid(publicKey)
     const attestation = await ports.hsm.signAsRoot(
       ports.backend,
-      toEpochAttestation({ ...place, kid, publicKey }),
+      { root: tip.chain.root.raw, message: toEpochAttestation({ ...place, kid, publicKey }) },
       signal,
     )
     if (!attestation.ok) return attestation
@@ -84,7 +84,7 @@ const createKeyPair = (): { readonly publicKey: Uint8Array; readonly privateKey:
 /** What every event has that the service makes itself: principal is the ledger, transport internal, request id its own id. */
 export const toServiceEnvelope = (
   origin: string,
-  type: 'LedgerCreated' | 'EpochOpened' | 'LedgerRecovered',
+  type: 'LedgerCreated' | 'EpochOpened' | 'RootRotated' | 'LedgerRecovered',
   timeMs: number,
 ) => {
   const id = createUuidV7(timeMs)

@@ -12,13 +12,14 @@ import { ok, type Result } from '../core/result.ts'
 import type { Publication } from './commitStream.ts'
 import { readIfThere, replaceFile } from './durableFile.ts'
 import { toServiceEnvelope } from './epoch.ts'
+import { type First, readExisting } from './existing.ts'
 import { describeError, faulty, type LedgerResult } from './fault.ts'
 import { formatHead } from './headFile.ts'
 import { createNatsStream } from './natsStream.ts'
 import { checkServer, type SyncCheck } from './server.ts'
 import { settleCommit } from './settle.ts'
 import { checkStream, provisionCheckpoints, provisionSnapshots, provisionStream } from './stream.ts'
-import { createVerifier, type Tip, type Verifier } from './tip.ts'
+import { createVerifier, type Tip } from './tip.ts'
 import { wait } from './wait.ts'
 
 /** Where the data directory keeps what must survive the ledger's store. */
@@ -72,7 +73,7 @@ export interface InitOptions {
   /** The stream of checkpoints is on this server too. */
   readonly keepsCheckpoints: boolean
   readonly sync: SyncCheck
-  readonly hsm: Pick<Hsm, 'genesisState' | 'createGenesis' | 'signAsRoot'>
+  readonly hsm: Pick<Hsm, 'genesisState' | 'createGenesis' | 'listRoots' | 'signAsRoot'>
   readonly backend: string
   readonly clock: Clock
   readonly scheduler: Scheduler
@@ -112,24 +113,27 @@ export const initLedger = async (options: InitOptions, signal: AbortSignal): Pro
       'genesis_refused',
       `the stream holds a ledger, but the token of backend ${options.backend} lacks its keys. Use the token it was made with`,
     )
+  const first = isEmpty ? await createFirst(options, signal) : await readFirst(options, signal)
+  return first.ok ? writePin(options, first.value, stream.value.lastSeq <= 1) : first
+}
+
+const createFirst = async (options: InitOptions, signal: AbortSignal): Promise<LedgerResult<First>> => {
   const genesis = await options.hsm.createGenesis(options.backend, signal)
   if (!genesis.ok) return faulty('hsm', `the HSM cannot make the ledger's keys: ${genesis.error.message}`)
   const pin = { origin: options.origin, rootPublicKey: genesis.value.rootPublicKey }
-  const verifier = createVerifier(pin, createEventCheck())
-  const first = isEmpty
-    ? await publishGenesis(options, { genesis: genesis.value, verifier }, signal)
-    : await readGenesis(options, verifier)
-  return first.ok ? writePin(options, pin, { tip: first.value, isNewest: stream.value.lastSeq <= 1 }) : first
+  const tip = await publishGenesis(options, { genesis: genesis.value, pin }, signal)
+  return tip.ok ? ok({ pin, tip: tip.value }) : tip
 }
 
 const publishGenesis = async (
   options: InitOptions,
-  { genesis, verifier }: { readonly genesis: Genesis; readonly verifier: Verifier },
+  { genesis, pin }: { readonly genesis: Genesis; readonly pin: Pin },
   signal: AbortSignal,
 ): Promise<LedgerResult<Tip>> => {
   const { origin, scheduler, telemetry } = options
+  const verifier = createVerifier(pin, createEventCheck())
   const made = await buildGenesis({ origin, genesis, timeMs: options.clock.now() }, (message) =>
-    options.hsm.signAsRoot(options.backend, message, signal),
+    options.hsm.signAsRoot(options.backend, { root: genesis.rootPublicKey, message }, signal),
   )
   if (!made.ok) return faulty('hsm', `the HSM cannot sign commit 1: ${made.error.message}`)
   const publication = made.value
@@ -167,24 +171,26 @@ export const buildGenesis = async (
   return ok({ seq: 1, subject, payload: commit.message, messageId: Buffer.from(commit.hash).toString('hex') })
 }
 
-const readGenesis = async (options: InitOptions, verifier: Verifier): Promise<LedgerResult<Tip>> => {
-  const back = await createNatsStream(options.connection).readBack(1)
-  if (back.kind !== 'found') return faulty('unreachable', 'commit 1 cannot be read; run init again')
-  const tip = verifier.advance(verifier.start, back.message)
-  if (tip.ok) return tip
-  return faulty(
-    'genesis_refused',
-    `the stream holds another ledger than ${options.origin} with the root key of this HSM: ${tip.error.message}`,
-  )
+/** The ledger that is there already. */
+const readFirst = async (options: InitOptions, signal: AbortSignal): Promise<LedgerResult<First>> => {
+  const roots = await options.hsm.listRoots(options.backend, signal)
+  if (!roots.ok) return faulty('hsm', `the HSM cannot tell its root keys: ${roots.error.message}`)
+  const { vkey } = toLedgerFiles(options.dataDir)
+  try {
+    const pinned = await readIfThere(vkey)
+    const isPinned = (pin: Pin) => pinned === toVkeyLine(options, pin)
+    const { connection, origin } = options
+    return await readExisting({ connection, origin, roots: roots.value, isPinned }, signal)
+  } catch (error) {
+    return faulty('unreachable', `the ledger that is there cannot be read: ${describeError(error)}`)
+  }
 }
 
-const writePin = async (
-  options: InitOptions,
-  pin: Pin,
-  { tip, isNewest }: { readonly tip: Tip; readonly isNewest: boolean },
-): Promise<LedgerResult<Pin>> => {
+const toVkeyLine = ({ formatVkey }: InitOptions, pin: Pin): string => `${formatVkey(pin)}\n`
+
+const writePin = async (options: InitOptions, { pin, tip }: First, isNewest: boolean): Promise<LedgerResult<Pin>> => {
   const files = toLedgerFiles(options.dataDir)
-  const line = `${options.formatVkey(pin)}\n`
+  const line = toVkeyLine(options, pin)
   try {
     const known = await readIfThere(files.vkey)
     if (known !== undefined && known !== line)

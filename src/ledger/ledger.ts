@@ -87,7 +87,7 @@ const startService = (
   const checkpoints = createCheckpoints({
     ...options.checkpoints,
     anchors,
-    sign: (checkpoint, signal) => options.hsm.signCheckpoint(options.backend, checkpoint, signal),
+    sign: (signed, signal) => options.hsm.signCheckpoint(options.backend, signed, signal),
     tree: tree.file,
     clock,
     scheduler,

@@ -16,9 +16,8 @@ import { toServiceEnvelope } from './epoch.ts'
 import { faulty, type LedgerResult } from './fault.ts'
 import { skipLeaves } from './growth.ts'
 import { createNatsStream } from './natsStream.ts'
+import { readWhole, type Whole } from './readWhole.ts'
 import { settleCommit } from './settle.ts'
-import { readLastSeq } from './stream.ts'
-import { readMessages } from './streamReader.ts'
 import { createVerifier, type Tip, toReached, type Verifier } from './tip.ts'
 import { wait } from './wait.ts'
 
@@ -57,17 +56,10 @@ export const planRecovery = async (
   if ((await askForWriter(connection)) === 'alive')
     return faulty('writer_lives', 'a service writes this ledger: stop it first, if it has not stopped by itself')
   const verifier = createVerifier(pin, createEventCheck())
-  const lastSeq = await readLastSeq(connection)
   const watch = createAnchorWatch(memories)
-  let tip = verifier.start
-  for await (const message of readMessages(connection, { from: 1, to: lastSeq }, signal)) {
-    const next = verifier.read(tip, message)
-    if (!next.ok) return next
-    watch.see(tip, next.value)
-    tip = next.value
-  }
-  if (signal.aborted) return faulty('stopped', 'the recovery was stopped')
-  tip = missTail(tip, lastSeq)
+  const whole = await readWhole({ connection, verifier }, watch.see, signal)
+  if (!whole.ok) return whole
+  const tip = missTail(whole.value)
   if (tip.view.at.seq === 0)
     return faulty(
       'bad_commit',
@@ -91,7 +83,7 @@ export const planRecovery = async (
 const UNKNOWN_HASH = '0'.repeat(64)
 
 /** Messages that the stream counts and does not have any more, at its end. */
-const missTail = (tip: Tip, lastSeq: number): Tip => {
+const missTail = ({ tip, lastSeq }: Whole): Tip => {
   const missing = lastSeq - toReached(tip)
   if (missing <= 0) return tip
   const leaves = skipLeaves(tip.gap?.leaves, { missing })
@@ -162,7 +154,7 @@ const buildRecovered = async (
   const place = { origin, epoch, seq: gap.to + 1, first: events, timeMs, prev: hash, subject }
   const input = { ...place, events: [encodeEvent(event)] }
   const head = toHead(input)
-  const signature = await hsm.signAsRoot(backend, toSignedBytes(head), signal)
+  const signature = await hsm.signAsRoot(backend, { root: root.raw, message: toSignedBytes(head) }, signal)
   if (!signature.ok) return faulty('hsm', `the HSM cannot sign the recovery: ${signature.error.message}`)
   const commit = sealCommit(input, { head, kid: root.kid, signature: signature.value })
   const messageId = Buffer.from(commit.hash).toString('hex')

@@ -17,6 +17,7 @@ import {
   randomLid,
   unwrap,
 } from '../fixtures/hsmRequests.ts'
+import { describeRoots } from './hsmRoots.suite.ts'
 import { describeMacs, describeSigning } from './hsmSigning.suite.ts'
 
 /** An HSM with an empty token, and what ends it. */
@@ -67,7 +68,7 @@ export const describeHsm = (name: string, open: () => Promise<HsmUnderTest>) =>
     it('signs as root so that the public key of genesis verifies it', async () => {
       const { rootPublicKey } = unwrap(await hsm.createGenesis(BACKEND, calm))
       const message = Buffer.concat([Buffer.from('chatelaine/sign/v1\0'), randomBytes(200)])
-      const signature = unwrap(await hsm.signAsRoot(BACKEND, message, calm))
+      const signature = unwrap(await hsm.signAsRoot(BACKEND, { root: rootPublicKey, message }, calm))
       const jwk = { kty: 'OKP', crv: 'Ed25519', x: Buffer.from(rootPublicKey).toString('base64url') }
       expect(verify(null, message, createPublicKey({ key: jwk, format: 'jwk' }), signature)).toBe(true)
     })
@@ -77,12 +78,13 @@ export const describeHsm = (name: string, open: () => Promise<HsmUnderTest>) =>
       const checkpoint = { origin: ORIGIN, size: 7, root: randomBytes(32) }
       const text = Buffer.from(toCheckpointText(checkpoint))
       const jwk = { kty: 'OKP', crv: 'Ed25519', x: Buffer.from(rootPublicKey).toString('base64url') }
-      const signature = unwrap(await hsm.signCheckpoint(BACKEND, checkpoint, calm))
+      const signature = unwrap(await hsm.signCheckpoint(BACKEND, { root: rootPublicKey, checkpoint }, calm))
       expect(verify(null, text, createPublicKey({ key: jwk, format: 'jwk' }), signature)).toBe(true)
       const foreign = { ...checkpoint, origin: 'other/0123456789abcdef' }
-      expect(codeOf(await hsm.signCheckpoint(BACKEND, foreign, calm))).toBe('INVALID_REQUEST')
+      const root = rootPublicKey
+      expect(codeOf(await hsm.signCheckpoint(BACKEND, { root, checkpoint: foreign }, calm))).toBe('INVALID_REQUEST')
       for (const message of [text, randomBytes(200), Buffer.from('chatelaine/sign/v1')])
-        expect(codeOf(await hsm.signAsRoot(BACKEND, message, calm))).toBe('INVALID_REQUEST')
+        expect(codeOf(await hsm.signAsRoot(BACKEND, { root, message }, calm))).toBe('INVALID_REQUEST')
     })
 
     it.each([0, 1, 15, 16, 1024, LIMITS.plaintextBytesMax])('decrypts what it encrypted: %i bytes', async (bytes) => {
@@ -183,6 +185,7 @@ export const describeHsm = (name: string, open: () => Promise<HsmUnderTest>) =>
       expect(await draw()).not.toBe(await draw())
     })
 
+    describeRoots(() => hsm)
     describeSigning(() => hsm)
     describeMacs(() => hsm)
 

@@ -141,7 +141,10 @@ describe('PKCS#11 objects and sessions on SoftHSM', () => {
     ])
     expect(await host.run({ kind: 'forget' })).toEqual({ ok: true, value: { handleKey: false } })
     const message = Buffer.from('chatelaine/epoch/v1\0')
-    expect(await host.run({ kind: 'signAsRoot', message })).toMatchObject({ ok: false, code: 'HSM_UNAVAILABLE' })
+    expect(await host.run({ kind: 'signAsRoot', root: Buffer.alloc(32, 9), message })).toMatchObject({
+      ok: false,
+      code: 'HSM_UNAVAILABLE',
+    })
     lib.C_DestroyObject(token.keeper, planted)
     expect(await host.run({ kind: 'forget' })).toEqual({ ok: true, value: { handleKey: true } })
     host.close()

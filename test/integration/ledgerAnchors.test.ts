@@ -78,7 +78,14 @@ describe('a start is refused', () => {
     expect(await anchored.refusalOf()).toMatchObject({ kind: 'anchor_disagrees' })
     const forged = `${origin}\n${size}\n${Buffer.alloc(32).toString('base64')}\n`
     const bad = unwrap(
-      await anchored.stack.root.signCheckpoint('main', { origin, size: 4, root: Buffer.alloc(32) }, never),
+      await anchored.stack.root.signCheckpoint(
+        'main',
+        {
+          root: anchored.stack.pin.rootPublicKey,
+          checkpoint: { origin, size: 4, root: Buffer.alloc(32) },
+        },
+        never,
+      ),
     )
     const key = Buffer.from(text.split(' ').at(2) ?? '', 'base64').subarray(0, 4)
     const signature = Buffer.concat([key, bad]).toString('base64')

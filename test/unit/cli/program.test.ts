@@ -31,6 +31,8 @@ const services: ServiceCommands = {
   serve: async (_terminal, { takeOver, trustOnFirstUse }) => (takeOver && !trustOnFirstUse ? 7 : 8),
   sweep: async () => 0,
   recover: async () => 0,
+  rotateRoot: async (_terminal, { yes }) => (yes ? 5 : 6),
+  destroyFormerRoots: async (_terminal, { yes }) => (yes ? 3 : 4),
 }
 
 /** Runs a command line in this process, against a data directory where nothing runs. */
@@ -119,6 +121,10 @@ describe('the command line', () => {
 
   test('the service commands get their flags and give their own exit code', async () => {
     expect((await run(['serve', '--take-over'])).code).toBe(7)
+    expect((await run(['ledger', 'rotate-root', '--yes'])).code).toBe(5)
+    expect((await run(['ledger', 'rotate-root'])).code).toBe(6)
+    expect((await run(['ledger', 'destroy-former-roots', '--yes'])).code).toBe(3)
+    expect((await run(['ledger', 'destroy-former-roots'])).code).toBe(4)
   })
 })
 

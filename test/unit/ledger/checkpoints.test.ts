@@ -57,7 +57,7 @@ const create = (over: Partial<CheckpointsOptions> = {}) => {
     anchors: [],
     required: 1,
     requiredWitnesses: 0,
-    async sign(checkpoint) {
+    async sign({ checkpoint }) {
       if (hsm.away) return fail('HSM_UNAVAILABLE', 'away')
       signed.push(checkpoint.size)
       return signOwnCheckpoint(privateKeyOf('root'), checkpoint)
@@ -120,7 +120,7 @@ describe('checkpoints', () => {
     const anchor = createAnchor('a')
     const { checkpoints, time, telemetry } = create({
       anchors: [anchor.anchor],
-      sign: async (checkpoint) => signOwnCheckpoint(privateKeyOf('another'), checkpoint),
+      sign: async ({ checkpoint }) => signOwnCheckpoint(privateKeyOf('another'), checkpoint),
     })
     checkpoints.note(tipAt(5))
     await time.advance(1_000)
