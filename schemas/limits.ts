@@ -118,6 +118,7 @@ export const LIMITS = {
   epochAgeRenewMs: 24 * 3600 * 1000,
   epochAgeMaxMs: 7 * 24 * 3600 * 1000,
   epochRetryMs: 60_000,
+  epochTryMs: 1_000,
   writerAskIntervalMs: 1_000,
   writerUnansweredMax: 3,
   writerJitterMs: 1_000,

@@ -37,6 +37,11 @@ const describeCheckpoints = ({ seq, checkpoints }: LedgerStatus): string => {
   return `anchored to ${anchored.size} of ${seq}, ${Math.round(anchored.ageMs / 1000)} s ago${missing}`
 }
 
+const describeLedger = ({ inDoubt, expired, role }: LedgerStatus): string => {
+  if (expired) return 'the epoch key is past its bound and cannot be renewed'
+  return inDoubt ? 'in doubt' : role
+}
+
 /** Touches NATS, the ledger, every HSM backend and the PDP for real. Nothing here holds key data. */
 export const createReadiness =
   ({ config, connections, ledger, hsm, pdp, nats }: Probed) =>
@@ -60,10 +65,10 @@ export const createReadiness =
       withDeadline(Promise.all([connections.front.flush(), connections.ledger.flush()])),
       ...hsm.status().map(({ backend }) => probeHsm(backend)),
     ])
-    const isWriting = status.role === 'writer' && !status.inDoubt
+    const isWriting = status.role === 'writer' && !status.inDoubt && !status.expired
     return [
       { name: 'nats', isReady: isConnected && nats.isServing() },
-      { name: 'ledger', isReady: isWriting, detail: status.inDoubt ? 'in doubt' : status.role },
+      { name: 'ledger', isReady: isWriting, detail: describeLedger(status) },
       ...backends,
       { name: 'pdp', isReady: pdp.isReady() },
       // Never a reason to send requests elsewhere: what is written is written.

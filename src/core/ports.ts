@@ -236,6 +236,8 @@ export interface LedgerStatus {
   readonly inDoubt: boolean
   /** Set while a commit is in doubt past its deadline: until it is settled, no record is taken. */
   readonly overdue?: true
+  /** Set while the epoch key is past its bound and the HSM of the ledger is away: no record is taken. */
+  readonly expired?: true
   readonly checkpoints?: CheckpointStatus
   /** Set when the ledger stopped for good: which sequence, and why. */
   readonly alarm?: string

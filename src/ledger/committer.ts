@@ -1,16 +1,14 @@
 import { LIMITS } from '../../schemas/limits.ts'
 import { encodeCommit, toSubject } from '../core/commit.ts'
-import type { EventCheck } from '../core/eventCheck.ts'
-import type { Clock, Scheduler, Telemetry } from '../core/ports.ts'
 import { type Failure, must } from '../core/result.ts'
-import type { AppendQueue } from './appendQueue.ts'
 import { answerBatch, type Batch, failBatch, takeBatch } from './batch.ts'
-import type { CommitStream, Publication, StoredMessage } from './commitStream.ts'
-import { type Epoch, type EpochLimits, type EpochOpener, judgeAge } from './epoch.ts'
+import type { Publication, StoredMessage } from './commitStream.ts'
+import type { CommitterOptions } from './committerOptions.ts'
+import type { Epoch } from './epoch.ts'
 import { describeError, faulty, type LedgerFault } from './fault.ts'
-import type { Committed } from './metrics.ts'
+import { createRenewal, type Renewal } from './renewal.ts'
 import { type Settlement, settleCommit } from './settle.ts'
-import type { Tip, Verifier } from './tip.ts'
+import type { Tip } from './tip.ts'
 import { wait } from './wait.ts'
 
 /**
@@ -42,31 +40,14 @@ export type End =
   | { readonly kind: 'alarm'; readonly fault: LedgerFault }
   | { readonly kind: 'stopped' }
 
-export interface CommitterOptions {
-  readonly stream: CommitStream
-  readonly queue: AppendQueue
-  readonly verifier: Verifier
-  readonly check: EventCheck
-  readonly epochs: EpochOpener
-  readonly epochLimits: EpochLimits
-  readonly appendDeadlineMs: number
-  /** How often an idle writer looks whether somebody else has written. */
-  readonly watchIntervalMs: number
-  readonly clock: Clock
-  readonly scheduler: Scheduler
-  readonly telemetry: Telemetry
-  /** A commit is durable and folded; told before its callers are answered. */
-  onTip(tip: Tip, done: Committed): void
-  /** The first epoch is open: from now on entries are written. */
-  onOpened(epoch: number): void
-}
-
 export interface Committer {
   /** Opens an epoch after `tip`, then writes until it ends. Never rejects. */
   run(tip: Tip): Promise<End>
   /** Entries wait in the queue. */
   wake(): void
   readonly phase: Phase
+  /** The epoch key is past its bound and cannot be renewed: entries are refused until it is. */
+  readonly isExpired: boolean
   /** Ends after writing what waits; without `drain` at once, leaving a commit in doubt to the next epoch. */
   stop(drain: boolean): void
 }
@@ -75,10 +56,15 @@ const UNKNOWN: Failure = {
   code: 'LEDGER_UNAVAILABLE',
   message: 'the ledger did not confirm the record; whether it was written is not known yet',
 }
+const EXPIRED: Failure = {
+  code: 'LEDGER_UNAVAILABLE',
+  message: 'the key that signs records is past its bound and cannot be renewed while the HSM of the ledger is away',
+}
 const UNAVAILABLE: Failure = { code: 'LEDGER_UNAVAILABLE', message: 'the ledger does not take records at the moment' }
 
 export const createCommitter = (options: CommitterOptions): Committer => {
-  const state: State = { phase: 'opening', epoch: undefined, renewAfterMs: 0, draining: false, rouse: undefined }
+  const renewal = createRenewal({ ...options, limits: options.epochLimits })
+  const state: State = { phase: 'opening', epoch: undefined, renewal, draining: false, rouse: undefined }
   const stopping = new AbortController()
   return {
     async run(tip) {
@@ -95,6 +81,9 @@ export const createCommitter = (options: CommitterOptions): Committer => {
     get phase() {
       return state.phase
     },
+    get isExpired() {
+      return renewal.isExpired
+    },
     stop(drain) {
       state.draining = true
       if (!drain) stopping.abort()
@@ -107,8 +96,7 @@ export const createCommitter = (options: CommitterOptions): Committer => {
 interface State {
   phase: Phase
   epoch: Epoch | undefined
-  /** No sooner is a renewal tried again that is not yet a must. */
-  renewAfterMs: number
+  readonly renewal: Renewal
   draining: boolean
   /** Ends the idle wait. */
   rouse: (() => void) | undefined
@@ -125,7 +113,7 @@ interface Reign {
 const reign = async (now: Reign): Promise<End> => {
   const { state, stop } = now
   const { queue } = now.options
-  let end = await openEpoch(now)
+  let end = await openEpoch(now, stop)
   while (end === undefined) {
     await nextTurn()
     if (stop.aborted || (state.draining && queue.size === 0)) return { kind: 'stopped' }
@@ -137,10 +125,10 @@ const reign = async (now: Reign): Promise<End> => {
 /** Resolves in the next turn of the event loop, so that replies leave before the next commit is built. */
 const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
-const openEpoch = async (now: Reign): Promise<End | undefined> => {
+const openEpoch = async (now: Reign, signal: AbortSignal): Promise<End | undefined> => {
   const { options, state } = now
   state.phase = 'opening'
-  const opening = await options.epochs.open(now.tip, now.stop)
+  const opening = await options.epochs.open(now.tip, signal)
   if (!opening.ok) return { kind: 'not_opened', why: opening.error.message }
   const { message: payload, hash, seq } = opening.value.commit
   const publication = { seq, subject: opening.value.subject, payload, messageId: toHex(hash) }
@@ -159,23 +147,28 @@ const openEpoch = async (now: Reign): Promise<End | undefined> => {
 /** One commit of what waits, after a renewal of the epoch key if that is due. */
 const write = async (now: Reign): Promise<End | undefined> => {
   const { options, state } = now
+  const end = await renew(now)
+  if (end !== undefined) return end
   must(state.epoch !== undefined, 'a commit is built without an epoch')
-  const at = { seq: now.tip.view.at.seq, ms: options.clock.now() }
-  const age = judgeAge(state.epoch, at, options.epochLimits)
-  if (age === 'must' || (age === 'try' && at.ms >= state.renewAfterMs)) {
-    const end = await openEpoch(now)
-    if (end !== undefined && end.kind !== 'not_opened') return end
-    if (end !== undefined) {
-      state.phase = 'idle'
-      state.renewAfterMs = at.ms + LIMITS.epochRetryMs
-      options.telemetry.log(age === 'must' ? 'error' : 'warn', 'the epoch key was not renewed', { why: end.why })
-      if (age === 'must') {
-        options.queue.failAll(UNAVAILABLE)
-        return undefined
-      }
-    }
-  }
-  return writeBatch(now, state.epoch)
+  if (!state.renewal.isExpired) return writeBatch(now, state.epoch)
+  options.queue.failAll(EXPIRED)
+  return undefined
+}
+
+/** A new epoch key, if one is due and the HSM is there. */
+const renew = async (now: Reign): Promise<End | undefined> => {
+  const { state, stop } = now
+  must(state.epoch !== undefined, 'a key is renewed that was never made')
+  const due = state.renewal.judge(state.epoch, now.tip.view.at.seq)
+  if (due === 'none') return undefined
+  const attempt = state.renewal.limit(due, stop)
+  const end = await openEpoch(now, attempt.signal)
+  attempt.done()
+  if (end === undefined) state.renewal.succeeded()
+  if (end?.kind !== 'not_opened') return end
+  state.phase = 'idle'
+  state.renewal.failed(due, end.why)
+  return undefined
 }
 
 const writeBatch = async (now: Reign, epoch: Epoch): Promise<End | undefined> => {
@@ -284,7 +277,9 @@ const watch = async (now: Reign): Promise<End | undefined> => {
   })
   if (options.queue.size > 0 || state.draining) return undefined
   const back = await options.stream.readBack(now.tip.view.at.seq + 1)
-  return back.kind === 'found' ? judgeForeign(now, back.message) : undefined
+  if (back.kind === 'found') return judgeForeign(now, back.message)
+  // Nothing comes to a writer that refuses records: it has to look by itself whether the HSM is back.
+  return now.state.renewal.isExpired ? renew(now) : undefined
 }
 
 const judgeForeign = ({ options, state, tip }: Reign, message: StoredMessage): End => {

@@ -181,6 +181,7 @@ const toStatus = (
   queued,
   inDoubt: committer?.phase === 'in_doubt' || committer?.phase === 'overdue',
   ...(committer?.phase === 'overdue' ? { overdue: true } : {}),
+  ...(committer?.isExpired === true ? { expired: true } : {}),
   checkpoints: checkpoints.status(),
   ...(alarm === undefined ? {} : { alarm: alarm.message }),
 })

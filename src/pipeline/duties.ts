@@ -67,8 +67,8 @@ interface Agenda {
 
 /** One round of a duty. Gives the pause until the next, or nothing if there is nothing to do now. */
 const takeTurn = async (tools: Tools, duty: Duty, agenda: Agenda): Promise<number | undefined> => {
-  const { role, overdue } = tools.ports.ledger.status()
-  if (role !== 'writer' || overdue) {
+  const { role, overdue, expired } = tools.ports.ledger.status()
+  if (role !== 'writer' || overdue || expired) {
     agenda.left = []
     return undefined
   }

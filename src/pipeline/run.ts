@@ -23,10 +23,11 @@ import { collectPage, type Found, NO_VERDICT, resolveTargets } from './resolve.t
 export const operate = async (attempt: Attempt, input: unknown): Promise<Outgoing> => {
   const { ports, incoming } = attempt
   // Nothing can be recorded here, so nothing is asked of PDP or HSM either: a key made now would be an orphan.
-  const { role, overdue } = ports.ledger.status()
+  const { role, overdue, expired } = ports.ledger.status()
   if (role !== 'writer')
     return toFailed(attempt, { code: 'LEDGER_UNAVAILABLE', message: 'this instance is not the writer of the ledger' })
-  if (overdue) return toFailed(attempt, { code: 'LEDGER_UNAVAILABLE', message: 'the ledger takes no records now' })
+  if (overdue || expired)
+    return toFailed(attempt, { code: 'LEDGER_UNAVAILABLE', message: 'the ledger takes no records now' })
   try {
     return await takeTurn(attempt, OPERATIONS[incoming.operation] as Operation<OperationName>, input as never)
   } catch (error) {

@@ -221,11 +221,88 @@ describe('epochs', () => {
     ledger.root.away = true
     for (let n = 0; n < 6; n += 1) unwrap(await ledger.append(drawRandom(), never))
     expect(ledger.status().epoch).toBe(1)
-    expect(await ledger.append(drawRandom(), never)).toMatchObject({ error: { code: 'LEDGER_UNAVAILABLE' } })
+    expect(await ledger.append(drawRandom(), never)).toMatchObject({
+      error: { code: 'LEDGER_UNAVAILABLE', message: expect.stringContaining('past its bound') },
+    })
+    expect(ledger.status()).toMatchObject({ expired: true, role: 'writer' })
     ledger.root.away = false
+    unwrap(await ledger.append(drawRandom(), never))
+    expect(ledger.status()).not.toHaveProperty('expired')
+    expect(ledger.status().epoch).toBe(2)
+  })
+
+  it('past the must-bound are renewed by an idle writer too, since nobody sends records to one that refuses them', async () => {
+    const { ledger, time } = await start({ epochLimits: { ...limits, commitsRenew: 1, commitsMax: 2 } })
+    ledger.root.away = true
+    for (let n = 0; n < 2; n += 1) unwrap(await ledger.append(drawRandom(), never))
+    for (let n = 0; n < 2; n += 1) expect(await ledger.append(drawRandom(), never)).toMatchObject({ ok: false })
+    const told = ledger.log.lines.filter(({ message }) => message.includes('past its bound'))
+    expect(told).toHaveLength(1)
+    ledger.root.away = false
+    for (let n = 0; n < 3; n += 1) {
+      await time.advance(1_000)
+      await turns()
+    }
+    expect(ledger.status()).not.toHaveProperty('expired')
+    expect(ledger.status().epoch).toBe(2)
+  })
+
+  it('whose renewal fails before the must-bound are tried again after a minute', async () => {
+    const { ledger, time } = await start({ epochLimits: { ...limits, commitsRenew: 1, commitsMax: 1_000 } })
+    ledger.root.away = true
+    for (let n = 0; n < 5; n += 1) unwrap(await ledger.append(drawRandom(), never))
+    ledger.root.away = false
+    unwrap(await ledger.append(drawRandom(), never))
+    expect(ledger.status().epoch).toBe(1)
+    await time.advance(60_000)
     unwrap(await ledger.append(drawRandom(), never))
     expect(ledger.status().epoch).toBe(2)
   })
+
+  it('are not waited for longer than a moment while the HSM hangs: the records go on under the old key', async () => {
+    const { ledger, time } = await start({ epochLimits: { ...limits, commitsRenew: 1, commitsMax: 1_000 } })
+    unwrap(await ledger.append(drawRandom(), never))
+    ledger.root.hangs = true
+    const appended = Promise.all(Array.from({ length: 20 }, () => ledger.append(drawRandom(), never)))
+    await turns()
+    await time.advance(1_000)
+    for (const one of await appended) unwrap(one)
+    expect(ledger.status().epoch).toBe(1)
+    ledger.root.hangs = false
+    await time.advance(60_000)
+    unwrap(await ledger.append(drawRandom(), never))
+    expect(ledger.status().epoch).toBe(2)
+  })
+
+  it('change under load without a request that fails or a place that is skipped', async () => {
+    const { ledger } = await start({ epochLimits: { ...limits, commitsRenew: 2, commitsMax: 1_000 } })
+    const worker = async (): Promise<readonly number[]> => {
+      const seqs: number[] = []
+      for (let n = 0; n < 30; n += 1) seqs.push(unwrap(await ledger.append(drawRandom(), never)).receipt.seq)
+      return seqs
+    }
+    const all = await Promise.all([worker(), worker(), worker(), worker()])
+    for (const seqs of all) expect(seqs).toEqual([...seqs].sort((a, b) => a - b))
+    expect(ledger.status().epoch).toBeGreaterThan(5)
+    expect(rebuild(ledger).view.at).toEqual(ledger.view().at)
+    expect(toPlain(rebuild(ledger).view)).toEqual(toPlain(ledger.view()))
+  })
+
+  it.each(['lost', 'unanswered'] as const)(
+    'whose EpochOpened is in doubt (%s) are settled before anything else is written',
+    async (fault) => {
+      const { ledger, time, stream } = await start({ epochLimits: { ...limits, commitsRenew: 1, commitsMax: 1_000 } })
+      unwrap(await ledger.append(drawRandom(), never))
+      stream.faults.push(fault)
+      const appended = ledger.append(drawRandom(), never)
+      await turns()
+      await time.advance(1_000)
+      const { receipt } = unwrap(await appended)
+      expect(receipt.seq).toBe(5)
+      expect(ledger.status().epoch).toBe(2)
+      expect(rebuild(ledger).view.at).toEqual(ledger.view().at)
+    },
+  )
 })
 
 describe('commits', () => {
