@@ -1,4 +1,4 @@
-import { readFile, writeFile } from 'node:fs/promises'
+import { readFile, rm, writeFile } from 'node:fs/promises'
 import { connect } from '@nats-io/transport-node'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { openLedgerReader } from '../../src/client/ledgerReader.ts'
@@ -7,13 +7,16 @@ import { parseVerifyKey, type VerifyKey } from '../../src/core/ed25519.ts'
 import { must } from '../../src/core/result.ts'
 import { formatNote, toNoteSignature } from '../../src/core/signedNote.ts'
 import type { NamedMemory } from '../../src/ledger/anchors/watch.ts'
+import { initLedger } from '../../src/ledger/genesis.ts'
 import { createHeadFile, readHeadFile } from '../../src/ledger/headFile.ts'
 import { appendRotation, planRotation, type RotationPlan } from '../../src/ledger/rotateRoot.ts'
 import type { Tip } from '../../src/ledger/tip.ts'
 import { formatExportLine } from '../../src/verify/exportLine.ts'
+import { formatVkey } from '../../src/verify/vkey.ts'
 import { systemTime } from '../fixtures/fakeLedger.ts'
 import { drawRandom, never, unwrap } from '../fixtures/ledgerEntries.ts'
 import { type LedgerStack, startLedgerStack } from '../fixtures/ledgerStack.ts'
+import { createMemoryRoot } from '../fixtures/memoryRoot.ts'
 import { judgeHere, judgeInPython } from '../fixtures/pythonVerifier.ts'
 
 let stack: LedgerStack
@@ -37,6 +40,13 @@ const options = async (hsm = stack.root) => ({
   clock: systemTime,
   scheduler: systemTime,
 })
+const init = async (hsm = stack.root) => {
+  const [provision, connection] = [await stack.connect('provision'), await stack.connect('kms-ledger')]
+  const sync = { monitorUrls: [stack.server.monitorUrl], assumeSyncAlways: false }
+  const { dataDir, pin } = stack
+  const ledger = { dataDir, origin: pin.origin, replicas: 1, keepsCheckpoints: true, formatVkey }
+  return initLedger({ ...(await options(hsm)), ...ledger, sync, provision, connection }, never)
+}
 const unwrapLedger = <T>(result: { ok: true; value: T } | { ok: false; error: { message: string } }): T => {
   if (!result.ok) throw new Error(result.error.message)
   return result.value
@@ -116,6 +126,13 @@ describe('a rotation of the root', () => {
     await rotate()
     await writeSome()
     expect(await judgeHere({ pin: stack.pin, lines: await toLines() })).toMatchObject({ exit: 1, findings: [] })
+    // Such a ledger is told by its pin and by the root in force; neither alone is enough.
+    expect(await init()).toEqual({ ok: true, value: stack.pin })
+    const stranger = createMemoryRoot()
+    unwrap(await stranger.createGenesis('main', never))
+    expect(await init(stranger)).toMatchObject({ error: { kind: 'genesis_refused' } })
+    await rm(stack.files.vkey)
+    expect(await init()).toMatchObject({ error: { kind: 'genesis_refused' } })
   })
 
   it('that was interrupted after its root was made goes on with it, and makes no other', async () => {

@@ -92,6 +92,15 @@ const ENDED_BEFORE_THE_PDP: readonly Row[] = [
     ['authn'],
   ],
   [
+    'a new key while the epoch key is past its bound',
+    (stack) => {
+      stack.ports.faults.expired = true
+      return stack.trace('CreateKey', { key_spec: 'AES_256' })
+    },
+    'LEDGER_UNAVAILABLE',
+    ['authn'],
+  ],
+  [
     'a caller that was gone before authorization',
     async (stack) => {
       const signal = AbortSignal.abort()
