@@ -71,6 +71,9 @@ ordinary commits. [VERIFYING.md](VERIFYING.md) says what each source and anchor 
 
 An export holds identity tags: it is for auditors, and its file has mode 0600.
 
+\`ledger recover\`, \`ledger rotate-root\` and \`ledger destroy-former-roots\` need the HSM and no running service, and do nothing without
+\`--yes\`; [RUNBOOK.md](RUNBOOK.md) says when.
+
 ## The service
 
 \`chatelaine init --name orders\` makes the ledger and its root key for the configuration in \`KMS_CONFIG\`, once.

@@ -21,6 +21,7 @@ import { createMaterialWatch, type MaterialWatch } from './materialWatch.ts'
 import { openHsm } from './openHsm.ts'
 import { openLedger } from './openLedger.ts'
 import { recordPolicySets } from './policyRecord.ts'
+import { reportRoots } from './rootReport.ts'
 import { systemClock, systemScheduler } from './time.ts'
 
 export interface ServiceOptions {
@@ -169,13 +170,16 @@ const bootPipeline = async (parts: Parts, pin: Pin): Promise<Result<Booted, Oper
 }
 
 /** Before requests are taken as the writer: looks through the ledger's own token, and gives the others a moment. */
-const prepareBackends = async ({ config, material, watch, telemetry }: Parts): Promise<void> => {
+const prepareBackends = async ({ config, hsm, ledger, material, watch, telemetry }: Parts): Promise<void> => {
   const isOwn = (backend: string): boolean => backend === config.hsm.ledger_backend
   const others = watch
     .follow()
     .then(() => material.compare((backend) => !isOwn(backend)))
     .catch(() => telemetry.log('error', 'the HSM backends could not be made those of the ledger'))
-  await Promise.all([material.compare(isOwn), waitAtMost(others, LIMITS.otherBackendsWaitMs)])
+  const own = { backend: config.hsm.ledger_backend, roots: ledger.roots() }
+  const signal = AbortSignal.timeout(LIMITS.hsmStartDeadlineMs)
+  const reported = reportRoots({ hsm, telemetry }, own, signal)
+  await Promise.all([reported, material.compare(isOwn), waitAtMost(others, LIMITS.otherBackendsWaitMs)])
 }
 
 /** Waits for the ledger's own backend: without the context key nothing may be recorded. Rejects when the service stops. */

@@ -35,6 +35,8 @@ export interface LedgerService extends Ledger<View, Guard> {
   /** Told of each change of role; a transport joins its queue groups as `writer` and leaves them otherwise. */
   onRole(listener: (role: LedgerRole) => void): void
   metrics(): LedgerMetrics
+  /** The raw public keys of all roots that were ever in force, the one that is now last. */
+  roots(): readonly Uint8Array[]
   /** Writes what waits (≤ `drainDeadlineMs`), then the head file. Appends are refused from now on. */
   stop(): Promise<void>
 }
@@ -137,6 +139,7 @@ const startService = (
     whenReady: () => booted,
     onRole: (listener) => void listeners.push(listener),
     metrics: metrics.read,
+    roots: () => state.tip.roots.map(({ key }) => key.raw),
     async stop() {
       stopping.abort()
       state.committer?.stop(true)
