@@ -22,6 +22,8 @@ const services: ServiceCommands = {
   serve: async () => 0,
   sweep: async () => 0,
   recover: async () => 0,
+  rotateRoot: async () => 0,
+  destroyFormerRoots: async () => 0,
 }
 let dir: string
 beforeEach(async () => {
