@@ -6,7 +6,7 @@ import { Sensitive } from '../../src/core/sensitive.ts'
 import { createHsmHost } from '../../src/hsm/host.ts'
 import { isOutputOf } from '../../src/hsm/hostRequest.ts'
 import { createLibraries, type Library } from '../../src/hsm/library.ts'
-import { toHandleKeyLabel, toMaterialLabel } from '../../src/hsm/material.ts'
+import { toHandleKeyLabel, toLedgerRootLabel, toMaterialLabel } from '../../src/hsm/material.ts'
 import { readPin } from '../../src/hsm/pin.ts'
 import { isCkr } from '../../src/hsm/pkcs11Failure.ts'
 import { openToken, type Token } from '../../src/hsm/token.ts'
@@ -128,6 +128,49 @@ describe('PKCS#11 objects and sessions on SoftHSM', () => {
       value: expect.arrayContaining([expect.objectContaining({ label, lid, complete: true, imported: true })]),
     })
     expect(await host.run({ kind: 'destroyObjects', ckaIdsHex: ['0e'.repeat(16)] })).toEqual({ ok: true, value: 1 })
+    host.close()
+  })
+
+  it('takes no root to come that the token could once give away, nor a public half without a private one', async () => {
+    const host = createHsmHost(toHostConfig(softHsm), createLibraries())
+    await host.open()
+    const listed = await host.run({ kind: 'listRoots' })
+    must(listed.ok && isOutputOf('listRoots', listed.value), 'the roots are listed')
+    const known = listed.value
+    const ed25519 = Buffer.from('06032b6570', 'hex')
+    const named = (idByte: number) => [
+      { type: pkcs11.CKA_TOKEN, value: true },
+      { type: pkcs11.CKA_LABEL, value: toLedgerRootLabel(ORIGIN) },
+      { type: pkcs11.CKA_ID, value: Buffer.alloc(16, idByte) },
+    ]
+    const make = (idByte: number) =>
+      lib.C_GenerateKeyPair(
+        token.keeper,
+        { mechanism: 0x1055 },
+        [...named(idByte), { type: pkcs11.CKA_EC_PARAMS, value: ed25519 }, { type: pkcs11.CKA_VERIFY, value: true }],
+        [
+          ...named(idByte),
+          { type: pkcs11.CKA_PRIVATE, value: true },
+          { type: pkcs11.CKA_SENSITIVE, value: true },
+          { type: pkcs11.CKA_SIGN, value: true },
+          { type: pkcs11.CKA_EXTRACTABLE, value: idByte === 0x2a },
+        ],
+      )
+    const extractable = make(0x2a)
+    const halved = make(0x2b)
+    lib.C_DestroyObject(token.keeper, halved.privateKey)
+    const made = await host.run({ kind: 'createNextRoot', known })
+    must(made.ok && isOutputOf('createNextRoot', made.value), 'a root is made')
+    const next = made.value
+    expect(await host.run({ kind: 'createNextRoot', known })).toEqual({ ok: true, value: next })
+    const now = await host.run({ kind: 'listRoots' })
+    must(now.ok && isOutputOf('listRoots', now.value), 'the roots are listed')
+    // What was planted is there still, and is not the one that was made.
+    expect(now.value).toHaveLength(known.length + 2)
+    expect(() => lib.C_GetAttributeValue(token.keeper, halved.publicKey, [{ type: pkcs11.CKA_LABEL }])).toThrow()
+    expect(await host.run({ kind: 'destroyRoot', root: next })).toEqual({ ok: true, value: true })
+    lib.C_DestroyObject(token.keeper, extractable.privateKey)
+    lib.C_DestroyObject(token.keeper, extractable.publicKey)
     host.close()
   })
 
