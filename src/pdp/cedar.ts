@@ -1,4 +1,5 @@
 import { createHash, randomUUID } from 'node:crypto'
+import { setFlagsFromString } from 'node:v8'
 import { preparsePolicySet, preparseSchema, type Response, statefulIsAuthorized } from '@cedar-policy/cedar-wasm/nodejs'
 import { LIMITS } from '../../schemas/limits.ts'
 import type { PolicyDecisionPoint, Question, Scheduler, Telemetry, Verdict } from '../core/ports.ts'
@@ -43,12 +44,20 @@ interface Loaded {
 }
 
 /**
+ * V8 of Node 20 ends the process ("unreachable code" in Deoptimizer::DoComputeBuiltinContinuation) when it throws away an
+ * optimized function while a call to WebAssembly that it had inlined there is under way: lists of a thousand keys, asked for
+ * while keys were destroyed, did that four times of four, and not once without the inlining.
+ */
+const callWasmPlainly = (): void => setFlagsFromString('--no-turbo-inline-js-wasm-calls')
+
+/**
  * Cedar in the process. A folder that does not load leaves the last good set in force and says so at level error; with
  * none good, `decide` throws and `isReady` is false. `decide` throws for every question it cannot answer: an unknown
  * type or action, an attribute of another type than the schema declares.
  */
 export const createCedar = async (options: CedarOptions): Promise<CedarPdp> => {
   const { policyDir, telemetry, scheduler, onLoaded } = options
+  callWasmPlainly()
   const memoEntriesMax = options.memoEntriesMax ?? LIMITS.pdpMemoEntriesMax
   // Cedar keeps parsed sets by name for the life of the process. Two names, used in turn, bound that: the set in force
   // stays untouched while the next one is parsed into the other name.

@@ -11,6 +11,8 @@ const KEYS = countOf('keysDueAtOnce')
 const DAY_MS = 24 * 3600 * 1000
 const DEADLINE_MS = 240_000
 const AT_ONCE = 16
+/** A list of all keys waits for its turn while as many are destroyed. */
+const PATIENT = { timeoutMs: 60_000 }
 
 let stack: Stack
 let survivor: string
@@ -73,7 +75,7 @@ test(
     const killedAt: number[] = []
     for (const share of [0.1, 0.4]) {
       await stack.restart()
-      await using clients = await openClients(stack)
+      await using clients = await openClients(stack, PATIENT)
       const goal = Math.ceil(KEYS * share)
       let destroyed = 0
       const isReached = async () => {
@@ -87,7 +89,7 @@ test(
     // The kills came on the way, not after it.
     expect(Math.max(...killedAt)).toBeLessThan(doomed.length)
     await stack.restart()
-    await using clients = await openClients(stack)
+    await using clients = await openClients(stack, PATIENT)
     const countLeft = async () => (await countIn(clients, 'pending_deletion')) + (await countIn(clients, 'destroying'))
     await untilTrue(async () => (await countLeft()) === 0, 'all are destroyed', 120_000)
     expect(await listMaterial()).toEqual([`${survivor}/1`])
