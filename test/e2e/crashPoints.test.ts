@@ -94,12 +94,12 @@ const COURSES: readonly Course[] = [
   },
 ]
 
-/** All of them in a long run; else each point on one side: after an HSM call and before an append, where orphans arise. */
+/** All of them in a long run; else some of each course, before what they are told by. */
 const CASES = COURSES.flatMap((course) =>
   course.points.flatMap((point) =>
     (['before', 'after'] as const).map((when) => ({ course, name: course.name, point, when })),
   ),
-).filter((_, at) => isLongRun || [1, 2].includes(at % 4))
+).filter((_, at) => isLongRun || at % 4 === 2)
 
 let stack: Stack
 const rows: string[] = []

@@ -21,7 +21,7 @@ const byPipelineRules = async (incoming: Incoming, body: Record<string, unknown>
 }
 
 /** What stands in a path where an alias may not. */
-const FIELDS: Readonly<Record<string, unknown>> = { version: 1 }
+const FIELDS: Readonly<Record<string, unknown>> = { version: 1, seq: 1 }
 
 describe('routes', () => {
   test.each(OPERATION_NAMES.flatMap((name) => CONTRACTS[name].routes.map((route) => ({ name, ...route }))))(
