@@ -2,11 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import type { NatsConnection } from '@nats-io/transport-node'
 import type { EventOf } from '../../schemas/events.ts'
-import { LIMITS } from '../../schemas/limits.ts'
 import type { Pin } from '../core/chainState.ts'
-import { encodeEvent, sealCommit, toHead, toSignedBytes, toSubject } from '../core/commit.ts'
-import { toKid } from '../core/ed25519.ts'
-import { createEventCheck } from '../core/eventCheck.ts'
 import type { Clock, Genesis, Hsm, Scheduler, Telemetry } from '../core/ports.ts'
 import { ok, type Result } from '../core/result.ts'
 import type { Publication } from './commitStream.ts'
@@ -15,12 +11,10 @@ import { toServiceEnvelope } from './epoch.ts'
 import { type First, readExisting } from './existing.ts'
 import { describeError, faulty, type LedgerResult } from './fault.ts'
 import { formatHead } from './headFile.ts'
-import { createNatsStream } from './natsStream.ts'
+import { appendRootCommit, buildRootCommit } from './rootCommit.ts'
 import { checkServer, type SyncCheck } from './server.ts'
-import { settleCommit } from './settle.ts'
 import { checkStream, provisionCheckpoints, provisionSnapshots, provisionStream } from './stream.ts'
-import { createVerifier, type Tip } from './tip.ts'
-import { wait } from './wait.ts'
+import type { Tip } from './tip.ts'
 
 /** Where the data directory keeps what must survive the ledger's store. */
 export const toLedgerFiles = (dataDir: string) => ({
@@ -130,24 +124,17 @@ const publishGenesis = async (
   { genesis, pin }: { readonly genesis: Genesis; readonly pin: Pin },
   signal: AbortSignal,
 ): Promise<LedgerResult<Tip>> => {
-  const { origin, scheduler, telemetry } = options
-  const verifier = createVerifier(pin, createEventCheck())
+  const { origin } = options
   const made = await buildGenesis({ origin, genesis, timeMs: options.clock.now() }, (message) =>
     options.hsm.signAsRoot(options.backend, { root: genesis.rootPublicKey, message }, signal),
   )
   if (!made.ok) return faulty('hsm', `the HSM cannot sign commit 1: ${made.error.message}`)
-  const publication = made.value
-  const tip = verifier.advance(verifier.start, publication)
-  if (!tip.ok) return tip
-  const stop = AbortSignal.any([signal, AbortSignal.timeout(LIMITS.appendDeadlineMs)])
-  const settlement = await settleCommit(createNatsStream(options.connection), publication, {
-    stop,
-    pause: () => wait(scheduler, LIMITS.republishPauseMs, stop),
-    isOverdue: () => false,
-    onDoubt: (why) => telemetry.log('warn', 'commit 1 is in doubt', { why }),
-  })
-  if (settlement.kind === 'settled') return tip
-  return faulty('genesis_refused', `commit 1 could not be written (${settlement.kind}); run init again`)
+  const appended = await appendRootCommit({ ...options, pin }, { publication: made.value, what: 'commit 1' }, signal)
+  if (!appended.ok) return appended
+  const { tip, unsettled } = appended.value
+  return unsettled === undefined
+    ? ok(tip)
+    : faulty('genesis_refused', `commit 1 could not be written (${unsettled}); run init again`)
 }
 
 /** Commit 1, signed by `ledger-root`, ready to publish. Fails as `signAsRoot` does. */
@@ -161,14 +148,8 @@ export const buildGenesis = async (
     type: 'LedgerCreated',
     data: { root_public_key: genesis.rootPublicKey, context_key: genesis.sealedContextKey },
   }
-  const subject = toSubject([event.type])
-  const events = [encodeEvent(event)]
-  const input = { origin, epoch: 0, seq: 1, first: 0, timeMs, prev: new Uint8Array(32), subject, events }
-  const head = toHead(input)
-  const signature = await signAsRoot(toSignedBytes(head))
-  if (!signature.ok) return signature
-  const commit = sealCommit(input, { head, kid: toKid(genesis.rootPublicKey), signature: signature.value })
-  return ok({ seq: 1, subject, payload: commit.message, messageId: Buffer.from(commit.hash).toString('hex') })
+  const place = { origin, epoch: 0, seq: 1, first: 0, timeMs, prev: new Uint8Array(32) }
+  return buildRootCommit(place, event, genesis.rootPublicKey, signAsRoot)
 }
 
 /** The ledger that is there already. */

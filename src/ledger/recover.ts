@@ -1,9 +1,7 @@
 import type { NatsConnection } from '@nats-io/transport-node'
 import type { EventOf } from '../../schemas/events.ts'
-import { LIMITS } from '../../schemas/limits.ts'
 import { missUntil } from '../core/chain.ts'
 import type { Pin } from '../core/chainState.ts'
-import { encodeEvent, sealCommit, toHead, toSignedBytes, toSubject } from '../core/commit.ts'
 import { createEventCheck } from '../core/eventCheck.ts'
 import { digestOf, type Gap, startGap } from '../core/gap.ts'
 import type { Anchor } from '../core/ledgerEvents.ts'
@@ -15,11 +13,9 @@ import { askForWriter } from './election.ts'
 import { toServiceEnvelope } from './epoch.ts'
 import { faulty, type LedgerResult } from './fault.ts'
 import { skipLeaves } from './growth.ts'
-import { createNatsStream } from './natsStream.ts'
 import { readWhole, type Whole } from './readWhole.ts'
-import { settleCommit } from './settle.ts'
-import { createVerifier, type Tip, toReached, type Verifier } from './tip.ts'
-import { wait } from './wait.ts'
+import { appendRootCommit, buildRootCommit } from './rootCommit.ts'
+import { createVerifier, type Tip, toReached } from './tip.ts'
 
 export interface RecoverOptions {
   /** The `kms-ledger` user: reads the stream and appends one commit. */
@@ -112,23 +108,13 @@ export const appendRecovery = async (
 ): Promise<LedgerResult<Tip>> => {
   const made = await buildRecovered(options, plan, word, signal)
   if (!made.ok) return made
-  const verifier: Verifier = createVerifier(options.pin, createEventCheck())
-  const next = verifier.advance(plan.tip, made.value)
-  // What no verifier would accept is not published.
-  if (!next.ok) return next
-  const stop = AbortSignal.any([signal, AbortSignal.timeout(LIMITS.appendDeadlineMs)])
-  const settlement = await settleCommit(createNatsStream(options.connection), made.value, {
-    stop,
-    pause: () => wait(options.scheduler, LIMITS.republishPauseMs, stop),
-    isOverdue: () => false,
-    onDoubt: (why) => options.telemetry.log('warn', 'the recovery is in doubt', { why }),
-  })
-  return settlement.kind === 'settled'
-    ? next
-    : faulty(
-        'bad_commit',
-        `sequence ${made.value.seq} could not be written (${settlement.kind}); run the recovery again`,
-      )
+  const publication = made.value
+  const appended = await appendRootCommit(options, { tip: plan.tip, publication, what: 'the recovery' }, signal)
+  if (!appended.ok) return appended
+  const { tip, unsettled } = appended.value
+  return unsettled === undefined
+    ? ok(tip)
+    : faulty('bad_commit', `sequence ${publication.seq} could not be written (${unsettled}); run the recovery again`)
 }
 
 const buildRecovered = async (
@@ -149,14 +135,10 @@ const buildRecovered = async (
       reason,
     },
   }
-  const subject = toSubject([event.type])
-  const { origin, epoch, hash, events, root } = tip.chain
-  const place = { origin, epoch, seq: gap.to + 1, first: events, timeMs, prev: hash, subject }
-  const input = { ...place, events: [encodeEvent(event)] }
-  const head = toHead(input)
-  const signature = await hsm.signAsRoot(backend, { root: root.raw, message: toSignedBytes(head) }, signal)
-  if (!signature.ok) return faulty('hsm', `the HSM cannot sign the recovery: ${signature.error.message}`)
-  const commit = sealCommit(input, { head, kid: root.kid, signature: signature.value })
-  const messageId = Buffer.from(commit.hash).toString('hex')
-  return ok({ seq: commit.seq, subject, payload: commit.message, messageId })
+  const { origin, epoch, hash: prev, events: first, root } = tip.chain
+  const place = { origin, epoch, seq: gap.to + 1, first, timeMs, prev }
+  const built = await buildRootCommit(place, event, root.raw, (message) =>
+    hsm.signAsRoot(backend, { root: root.raw, message }, signal),
+  )
+  return built.ok ? built : faulty('hsm', `the HSM cannot sign the recovery: ${built.error.message}`)
 }

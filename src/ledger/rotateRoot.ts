@@ -1,8 +1,6 @@
 import type { NatsConnection } from '@nats-io/transport-node'
 import type { EventOf } from '../../schemas/events.ts'
-import { LIMITS } from '../../schemas/limits.ts'
 import type { Pin } from '../core/chainState.ts'
-import { encodeEvent, sealCommit, toHead, toSignedBytes, toSubject } from '../core/commit.ts'
 import { createEventCheck } from '../core/eventCheck.ts'
 import { toRootAttestation } from '../core/ledgerEvents.ts'
 import type { Clock, Hsm, Scheduler, Telemetry } from '../core/ports.ts'
@@ -12,11 +10,9 @@ import type { Publication } from './commitStream.ts'
 import { askForWriter } from './election.ts'
 import { toServiceEnvelope } from './epoch.ts'
 import { faulty, type LedgerResult } from './fault.ts'
-import { createNatsStream } from './natsStream.ts'
 import { readWhole } from './readWhole.ts'
-import { settleCommit } from './settle.ts'
+import { appendRootCommit, buildRootCommit } from './rootCommit.ts'
 import { createVerifier, type Tip } from './tip.ts'
-import { wait } from './wait.ts'
 
 export interface RotateOptions {
   /** The `kms-ledger` user: reads the stream and appends one commit. */
@@ -88,21 +84,14 @@ export const appendRotation = async (
   const built = await buildRotated(options, tip, signal)
   if (!built.ok) return faulty('hsm', `the HSM cannot make or use the new root: ${built.error.message}`)
   const publication = built.value
-  const next = createVerifier(options.pin, createEventCheck()).advance(tip, publication)
-  // What no verifier would accept is not published.
-  if (!next.ok) return next
-  const stop = AbortSignal.any([signal, AbortSignal.timeout(LIMITS.appendDeadlineMs)])
-  const settlement = await settleCommit(createNatsStream(options.connection), publication, {
-    stop,
-    pause: () => wait(options.scheduler, LIMITS.republishPauseMs, stop),
-    isOverdue: () => false,
-    onDoubt: (why) => options.telemetry.log('warn', 'the rotation is in doubt', { why }),
-  })
-  return settlement.kind === 'settled'
-    ? next
+  const appended = await appendRootCommit(options, { tip, publication, what: 'the rotation' }, signal)
+  if (!appended.ok) return appended
+  const { tip: next, unsettled } = appended.value
+  return unsettled === undefined
+    ? ok(next)
     : faulty(
         'bad_commit',
-        `sequence ${publication.seq} could not be written (${settlement.kind}); run the rotation again: it goes on where this one ended`,
+        `sequence ${publication.seq} could not be written (${unsettled}); run the rotation again: it goes on where this one ended`,
       )
 }
 
@@ -126,11 +115,7 @@ const buildRotated = async (
     type: 'RootRotated',
     data: { public_key: publicKey, signature_new: signatureNew.value },
   }
-  const subject = toSubject([event.type])
-  const input = { origin, epoch, seq, first, timeMs, prev, subject, events: [encodeEvent(event)] }
-  const head = toHead(input)
-  const signature = await hsm.signAsRoot(backend, { root: root.raw, message: toSignedBytes(head) }, signal)
-  if (!signature.ok) return signature
-  const commit = sealCommit(input, { head, kid: root.kid, signature: signature.value })
-  return ok({ seq, subject, payload: commit.message, messageId: Buffer.from(commit.hash).toString('hex') })
+  return buildRootCommit({ origin, epoch, seq, first, timeMs, prev }, event, root.raw, (message) =>
+    hsm.signAsRoot(backend, { root: root.raw, message }, signal),
+  )
 }
