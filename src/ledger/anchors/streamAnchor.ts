@@ -1,8 +1,8 @@
-import { headers, type NatsConnection } from '@nats-io/transport-node'
+import type { NatsConnection } from '@nats-io/transport-node'
 import { STREAM_CHECKPOINTS, SUBJECT_CHECKPOINTS } from '../../../schemas/events.ts'
-import { LIMITS } from '../../../schemas/limits.ts'
 import { formatNote, parseNote } from '../../core/signedNote.ts'
 import { describeError } from '../fault.ts'
+import { createStreamSubjects } from '../streamSubjects.ts'
 import type { Anchor, Kept, Recalled } from './anchor.ts'
 import { rememberNote } from './remember.ts'
 
@@ -12,45 +12,28 @@ import { rememberNote } from './remember.ts'
  * expects the message that this process saw last, so that a writer that was replaced cannot put an older checkpoint on top.
  */
 export const createStreamAnchor = (connect: () => Promise<NatsConnection>, origin: string): Anchor => {
-  const ask = async (subject: string, payload: string, options: object = {}): Promise<unknown> => {
-    const connection = await connect()
-    const answer = await connection.request(subject, payload, { timeout: LIMITS.natsRequestTimeoutMs, ...options })
-    return JSON.parse(answer.string())
-  }
+  const makeIt = 'run init, or make it where it belongs'
+  const subjects = createStreamSubjects(connect, { stream: STREAM_CHECKPOINTS, makeIt })
   /** Sequence of the newest message, as this process knows it. */
   let lastSeq: number | undefined
 
   const recall = async (): Promise<Recalled> => {
-    const answer = await ask(GET, JSON.stringify({ last_by_subj: SUBJECT_CHECKPOINTS }))
-    const error = memberOf(answer, 'error')
-    if (memberOf(error, 'err_code') === NO_MESSAGE_FOUND) {
-      lastSeq = 0
-      return { kind: 'nothing' }
-    }
-    if (error !== undefined) return { kind: 'unanswered', why: toReason(error) }
-    const message = memberOf(answer, 'message')
-    const [seq, data] = [memberOf(message, 'seq'), memberOf(message, 'data')]
-    if (typeof seq !== 'number') return { kind: 'unanswered', why: 'the answer holds no message' }
-    lastSeq = seq
-    const note = parseNote(Buffer.from(typeof data === 'string' ? data : '', 'base64'))
+    const last = await subjects.readLast(SUBJECT_CHECKPOINTS)
+    if (last.kind === 'error') return { kind: 'unanswered', why: last.why }
+    lastSeq = last.kind === 'absent' ? 0 : last.seq
+    if (last.kind === 'absent') return { kind: 'nothing' }
+    const note = parseNote(last.payload)
     const remembered = note.ok ? rememberNote(note.value, origin) : note
     return remembered.ok
       ? { kind: 'remembers', what: remembered.value }
       : { kind: 'unanswered', why: `its last message is no checkpoint of this ledger: ${remembered.error}` }
   }
   const publish = async (text: string, after: number): Promise<Kept | 'lost_race'> => {
-    const fields = headers()
-    fields.set('Nats-Expected-Stream', STREAM_CHECKPOINTS)
-    fields.set('Nats-Expected-Last-Sequence', String(after))
-    const answer = await ask(SUBJECT_CHECKPOINTS, text, { headers: fields })
-    const [error, seq] = [memberOf(answer, 'error'), memberOf(answer, 'seq')]
-    if (error === undefined && typeof seq === 'number') {
-      lastSeq = seq
-      return { kind: 'kept', cosignatures: [] }
-    }
-    return memberOf(error, 'err_code') === WRONG_LAST_SEQUENCE
-      ? 'lost_race'
-      : { kind: 'unanswered', why: toReason(error) }
+    const published = await subjects.publish(SUBJECT_CHECKPOINTS, text, after)
+    if (published.kind === 'wrong_last') return 'lost_race'
+    if (published.kind === 'error') return { kind: 'unanswered', why: published.why }
+    lastSeq = published.seq
+    return { kind: 'kept', cosignatures: [] }
   }
   return {
     name: `stream ${STREAM_CHECKPOINTS}`,
@@ -83,16 +66,3 @@ export const createStreamAnchor = (connect: () => Promise<NatsConnection>, origi
     },
   }
 }
-
-const GET = `$JS.API.STREAM.MSG.GET.${STREAM_CHECKPOINTS}`
-const NO_MESSAGE_FOUND = 10037
-const STREAM_NOT_FOUND = 10059
-const WRONG_LAST_SEQUENCE = 10071
-
-const toReason = (error: unknown): string =>
-  memberOf(error, 'err_code') === STREAM_NOT_FOUND
-    ? `there is no stream ${STREAM_CHECKPOINTS}; run init, or make it where it belongs`
-    : `${memberOf(error, 'err_code')} ${memberOf(error, 'description')}`
-
-const memberOf = (value: unknown, name: string): unknown =>
-  typeof value === 'object' && value !== null ? Object.entries(value).find(([key]) => key === name)?.[1] : undefined
