@@ -7,6 +7,7 @@ import type { Body } from '../../schemas/registry.ts'
 import type { Instruction } from '../core/instruction.ts'
 import { fail, ok, type Result } from '../core/result.ts'
 import { toCurrentVersion, toFoldedKeyBody } from './keyBody.ts'
+import { toMaterialData, toUndoing } from './newKey.ts'
 import {
   type Facts,
   guardBackend,
@@ -53,29 +54,15 @@ export const planRotation = (
     exportable,
   }
   return ok(
-    planInstruction(
-      instruction,
-      [guardKey(view, record, 'produce'), ...guardBackend(view, backend)],
-      ({ sealedHandle, publicKey }) => ({
-        event: {
-          type: 'KeyRotated',
-          data: {
-            lid,
-            version,
-            cause,
-            material: {
-              backend,
-              sealed_handle: sealedHandle,
-              ...(publicKey === undefined ? {} : { public_key: publicKey }),
-            },
-            ...toClaim(facts),
-          },
-        },
-        resources: [{ lid, version }],
-        toReply: (folded) => toReply(folded, lid, version, facts),
-        compensation: { kind: 'destroyKey', backend, key: { lid, version, spec, sealedHandle } },
-      }),
-    ),
+    planInstruction(instruction, [guardKey(view, record, 'produce'), ...guardBackend(view, backend)], (output) => ({
+      event: {
+        type: 'KeyRotated',
+        data: { lid, version, cause, material: toMaterialData({ backend, ...output }), ...toClaim(facts) },
+      },
+      resources: [{ lid, version }],
+      toReply: (folded) => toReply(folded, lid, version, facts),
+      compensation: toUndoing(backend, { lid, version, spec, sealedHandle: output.sealedHandle }),
+    })),
   )
 }
 
