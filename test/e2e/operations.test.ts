@@ -3,13 +3,14 @@ import { Compile } from 'typebox/compile'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { KEY_SPECS } from '../../schemas/keys.ts'
 import { CONTRACTS, OPERATION_NAMES, type OperationName, type Request } from '../../schemas/registry.ts'
-import { toMethodName } from '../../src/client/client.ts'
 import { KmsError } from '../../src/client/kmsError.ts'
 import { addToken, toDevPlace } from '../fixtures/devTokens.ts'
+import { createNamedKeys } from '../fixtures/namedKeys.ts'
 import { settle } from '../fixtures/settledReply.ts'
 import { callersKey, wrapFor } from '../fixtures/softwareWrapping.ts'
 import { type Stack, startStack } from '../fixtures/stack.ts'
 import { type Clients, openClients } from '../fixtures/stackClients.ts'
+import { callBy } from '../fixtures/stackSystem.ts'
 
 /**
  * Every operation through both transports: the same request gives the same answer, but for what is new each time
@@ -17,22 +18,12 @@ import { type Clients, openClients } from '../fixtures/stackClients.ts'
  */
 let stack: Stack
 let clients: Clients
-const keys = new Map<string, string>()
 
 const MESSAGE = Buffer.from('a message to be signed')
 const PLAINTEXT = Buffer.from('what nobody may read')
 const CONTEXT = { purpose: 'operations test' }
 
-const create = async (name: string, request: Request<'CreateKey'>): Promise<string> => {
-  const { key } = await clients.nats.createKey(request)
-  keys.set(name, key.key_id)
-  return key.key_id
-}
-const id = (name: string): string => {
-  const found = keys.get(name)
-  if (found === undefined) throw new Error(`no key ${name}`)
-  return found
-}
+const { create, id } = createNamedKeys(() => clients)
 
 beforeAll(async () => {
   stack = await startStack()
@@ -63,17 +54,9 @@ afterAll(async () => {
   await stack?.[Symbol.asyncDispose]()
 })
 
-/** One operation by one transport, reply bytes as hex so that both compare. */
-const call = async (
-  transport: 'nats' | 'rest',
-  operation: OperationName,
-  request: object,
-): Promise<Record<string, unknown>> => {
-  const methods: Record<string, unknown> = clients[transport]
-  const method = methods[toMethodName(operation)]
-  if (typeof method !== 'function') throw new Error(`no method for ${operation}`)
-  return method.call(clients[transport], request)
-}
+/** One operation by one transport. */
+const call = (transport: 'nats' | 'rest', operation: OperationName, request: object) =>
+  callBy(clients[transport], operation, request)
 
 /** What each request may be about: a ciphertext of the key `aes`, and an AES key that nothing has used yet. */
 interface Given {

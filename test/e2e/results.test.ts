@@ -2,28 +2,19 @@ import { createPublicKey } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { KEY_SPECS, type KeySpecName } from '../../schemas/keys.ts'
 import type { ReplyBody, Request } from '../../schemas/registry.ts'
+import { createNamedKeys } from '../fixtures/namedKeys.ts'
 import { verifyMessage } from '../fixtures/softwareSigning.ts'
 import { type Stack, startStack } from '../fixtures/stack.ts'
 import { type Clients, openClients } from '../fixtures/stackClients.ts'
 
 let stack: Stack
 let clients: Clients
-const keys = new Map<string, string>()
 
 const MESSAGE = Buffer.from('a message to be signed')
 const PLAINTEXT = Buffer.from('what nobody may read')
 const CONTEXT = { purpose: 'results test' }
 
-const create = async (name: string, request: Request<'CreateKey'>): Promise<string> => {
-  const { key } = await clients.nats.createKey(request)
-  keys.set(name, key.key_id)
-  return key.key_id
-}
-const id = (name: string): string => {
-  const found = keys.get(name)
-  if (found === undefined) throw new Error(`no key ${name}`)
-  return found
-}
+const { create, id } = createNamedKeys(() => clients)
 
 beforeAll(async () => {
   stack = await startStack()
