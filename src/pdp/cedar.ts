@@ -45,8 +45,9 @@ interface Loaded {
 
 /**
  * V8 of Node 20 ends the process ("unreachable code" in Deoptimizer::DoComputeBuiltinContinuation) when it throws away an
- * optimized function while a call to WebAssembly that it had inlined there is under way: lists of a thousand keys, asked for
- * while keys were destroyed, did that four times of four, and not once without the inlining.
+ * optimized function while a call to WebAssembly that it had inlined there is under way: so two of three runs ended in which
+ * hundreds of keys were listed while others were destroyed. The one run without the inlining did not; that it is the cause is
+ * likely, not proven.
  */
 const callWasmPlainly = (): void => setFlagsFromString('--no-turbo-inline-js-wasm-calls')
 
