@@ -44,7 +44,8 @@ export const createBatchReader = (): BatchReader => {
     if (!key.ok || known.has(key.value.kid)) return
     const oldest = known.size >= LIMITS.verifyKeysMax ? known.keys().next() : undefined
     if (oldest !== undefined && !oldest.done) known.delete(oldest.value)
-    known.set(key.value.kid, { ...key.value, raw: raw.slice() })
+    // A copy, which slice() of a Buffer is not: the batch's bytes are given away when it was read.
+    known.set(key.value.kid, { ...key.value, raw: new Uint8Array(raw) })
   }
   const seen = new Set<string>()
   return {

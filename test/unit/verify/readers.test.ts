@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { LIMITS } from '../../../schemas/limits.ts'
 import { startChain, stepChain, stepVouched } from '../../../src/core/chain.ts'
+import { toMessageBatches } from '../../../src/verify/batches.ts'
 import { formatExportLine } from '../../../src/verify/exportLine.ts'
 import { createBatchReader } from '../../../src/verify/readBatch.ts'
 import { createReaders, type Readers } from '../../../src/verify/readers.ts'
@@ -85,6 +86,21 @@ describe('reading in threads', () => {
     },
     TIMEOUT_MS,
   )
+
+  test('remembers keys from batches of a stream whose bytes were given away since', async () => {
+    const { messages } = createRichHistory()
+    const reader = createBatchReader()
+    const counts: number[] = []
+    for (let time = 0; time < 3; time++)
+      for await (const { bytes, messages: metas = [] } of toMessageBatches(from(messages))) {
+        const items = reader.read({ bytes, messages: metas }, [])
+        // What postMessage does to a batch on its way back.
+        structuredClone({ bytes, items }, { transfer: [bytes.buffer as ArrayBuffer] })
+        counts.push(items.filter(({ vouched }) => vouched !== undefined).length)
+      }
+    expect(counts[0]).toBeGreaterThan(0)
+    expect(new Set(counts).size).toBe(1)
+  })
 
   test('is refused, not waited for, when a thread has ended', async () => {
     const readers = createReaders(1)
