@@ -42,6 +42,10 @@ export const USE_EVENTS = {
   PublicKeyRead: usage(one),
   LedgerHeadRead: usage(none),
   LedgerProofRead: usage(Fields({ seq: version })),
+  /** The range that was looked at; without `to_seq` there was nothing. `lid`: the key whose events were asked for. */
+  LedgerEventsListed: usage(
+    Fields({ lid: Type.Optional(Lid), from_seq: version, to_seq: Type.Optional(version), items: count }),
+  ),
   /** `lid`: the key that the first request changed, if it was about one. */
   RequestReplayed: usage(Fields({ lid: Type.Optional(Lid), slot: raw32 })),
   /** A batch as a whole; each of its items has a record of its own. */

@@ -1,7 +1,8 @@
 import Type from 'typebox'
 import { contract, Empty, Reply } from '../contract.ts'
+import { EVENTS, type EventName } from '../events.ts'
 import { LIMITS } from '../limits.ts'
-import { Bytes, Fields } from '../primitives.ts'
+import { Bytes, Fields, KeyId, OneOf, Page, Text, Timestamp } from '../primitives.ts'
 
 const size = (description: string) => Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER, description })
 const place = Type.Integer({ minimum: 0, maximum: LIMITS.commitEventsMax - 1 })
@@ -57,4 +58,54 @@ export const GetLedgerProof = contract({
   }),
   codes: ['NOT_FOUND'],
   example: { request: { seq: 1, index: 0 } },
+})
+
+const Moment = (description: string) => Type.Optional(Type.String({ format: 'date-time', description }))
+
+const EVENT_NAMES = Object.keys(EVENTS).sort() as readonly EventName[]
+
+export const ListLedgerEvents = contract({
+  name: 'ListLedgerEvents',
+  summary: 'Lists events of the ledger as it was before this request, oldest first, for auditors',
+  effect: 'read',
+  idempotent: false,
+  routes: [{ method: 'GET', path: '/ledger/events', status: 200 }],
+  request: Fields({
+    types: Type.Optional(
+      Type.Array(OneOf(EVENT_NAMES), { maxItems: LIMITS.eventTypesWantedMax, description: 'Types of events' }),
+    ),
+    key_id: Type.Optional({ ...KeyId, description: 'Events about this key' }),
+    principal: Type.Optional(Text(1, LIMITS.principalIdBytesMax, 'Id of who asked')),
+    action: Type.Optional(Text(1, LIMITS.policyIdCharsMax, 'What was asked, as in kms:Encrypt')),
+    outcome: Type.Optional(OneOf(['success', 'denied', 'failed'])),
+    request_id: Type.Optional(Text(1, LIMITS.requestIdCharsMax)),
+    from_seq: Type.Optional(size('First sequence to look at')),
+    to_seq: Type.Optional(size('Last sequence to look at')),
+    from_time: Moment('Only commits of this time or later; RFC 3339, by the clock of their writer'),
+    to_time: Moment('Only commits before this time'),
+    ...Page,
+  }),
+  reply: Reply({
+    items: Type.Array(
+      Fields({
+        seq: Type.Integer({ minimum: 1 }),
+        index: place,
+        hash: Type.String({ pattern: '^[0-9a-f]{64}$' }),
+        time: Timestamp,
+        event: Type.Unsafe<Readonly<Record<string, unknown>>>({
+          type: 'object',
+          description: 'As it was recorded, without identity tags; bytes are base64 text in every encoding',
+        }),
+      }),
+    ),
+    reached: Type.Optional(
+      Fields(
+        { seq: Type.Integer({ minimum: 1 }), hash: Type.String({ pattern: '^[0-9a-f]{64}$' }) },
+        { description: 'The last commit that was looked at; absent if there was none' },
+      ),
+    ),
+    next_cursor: Type.Optional(Type.String()),
+  }),
+  codes: ['KEY_NOT_FOUND', 'REVISION_CONFLICT'],
+  example: { request: { types: ['KeyCreated', 'KeyDisabled'], max_results: 10 } },
 })

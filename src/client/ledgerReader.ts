@@ -9,6 +9,7 @@ import { type ChainPosition, parseChainPosition, toChainPosition } from '../core
 import type { ChainState, Finding, Pin } from '../core/chainState.ts'
 import type { Commit } from '../core/commit.ts'
 import { createEventCheck } from '../core/eventCheck.ts'
+import { type EventFilter, isWanted } from '../core/eventFilter.ts'
 import { withoutIdentityTags } from '../core/identityTags.ts'
 import { type RecordedEvent, readFields } from '../core/recordedEvent.ts'
 import { LedgerFault } from './ledgerFault.ts'
@@ -47,15 +48,6 @@ export interface LedgerEntry {
   readonly bytes: Uint8Array
 }
 
-/** All that are given must fit. What does not fit is verified all the same. */
-export interface LedgerFilter {
-  readonly types?: readonly string[]
-  /** A LID: events with that key among their resources, or about it. */
-  readonly keyId?: string
-  /** The id of the principal that asked. */
-  readonly principal?: string
-}
-
 export interface LedgerReaderOptions {
   /** Of a user with the rights of `auditor`; stays the caller's to close. */
   readonly connection: NatsConnection
@@ -63,7 +55,8 @@ export interface LedgerReaderOptions {
   readonly pin: Pin
   /** Where an earlier reader stopped; from the first commit on if absent. Throws if it is not of this ledger. */
   readonly from?: LedgerPosition
-  readonly filter?: LedgerFilter
+  /** What does not fit is verified all the same. */
+  readonly filter?: EventFilter
   /** `last` ends with the last commit there is when it gets there; else it waits for more. */
   readonly until?: 'last'
   /** The stream to begin with, for a mirror of another name. */
@@ -96,7 +89,8 @@ export const openLedgerReader = (options: LedgerReaderOptions): LedgerReader => 
       const isLast = index + 1 === commit.events.length
       state = isLast ? after : before
       delivered = isLast ? 0 : index + 1
-      if (isWanted(entry.fields, options.filter)) yield { ...entry, event: readEvent(recorded) }
+      if (options.filter === undefined || isWanted(entry.fields, options.filter))
+        yield { ...entry, event: readEvent(recorded) }
     }
     state = after
     delivered = 0
@@ -195,17 +189,6 @@ const toEntry = (commit: Commit, index: number, recorded: RecordedEvent): Omit<L
     fields: isRecord(fields) ? fields : {},
     bytes: recorded.bytes,
   }
-}
-
-const isWanted = (fields: Readonly<Record<string, unknown>>, filter: LedgerFilter | undefined): boolean => {
-  if (filter === undefined) return true
-  const { types, keyId, principal } = filter
-  const { type, data, resources, principal: asked } = fields
-  if (types !== undefined && !types.some((one) => one === type)) return false
-  if (principal !== undefined && !(isRecord(asked) && asked['id'] === principal)) return false
-  if (keyId === undefined) return true
-  const isNamed = Array.isArray(resources) && resources.some((one) => isRecord(one) && one['id'] === keyId)
-  return isNamed || (isRecord(data) && data['lid'] === keyId)
 }
 
 const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>

@@ -1,5 +1,6 @@
 import type { Event } from '../../schemas/events.ts'
 import type { KeySpecName, WrappingAlgorithmName } from '../../schemas/keys.ts'
+import type { EventListing, EventsQuery } from './eventListing.ts'
 import type { HsmRoots } from './hsmRoots.ts'
 import type { Instruction, MaterialRef, OutputOf, TokenPlace } from './instruction.ts'
 import type { LedgerProof, ProofQuery } from './ledgerProof.ts'
@@ -253,6 +254,12 @@ export interface Ledger<V, G> {
   measureClockSkew(signal: AbortSignal): Promise<number | undefined>
   /** Failures: INVALID_REQUEST, NOT_FOUND, LEDGER_UNAVAILABLE. */
   prove(query: ProofQuery, signal: AbortSignal): Promise<Result<LedgerProof>>
+  /**
+   * Reads part of the stream again: the events that are wanted, in order, bounded by `LIMITS`; it may find none and still
+   * have a place to go on from. Nothing is listed that is not what this process has verified at that place. Failures:
+   * LEDGER_UNAVAILABLE (also where the stream now holds something else), OVERLOADED.
+   */
+  list(query: EventsQuery, signal: AbortSignal): Promise<Result<EventListing>>
   /** The newest checkpoint that this process signed, a note. */
   checkpoint(): string | undefined
   /** The newest acknowledged and folded view; an immutable value. */

@@ -17,6 +17,7 @@ import { EPOCH_LIMITS } from './epoch.ts'
 import type { LedgerResult } from './fault.ts'
 import { createHeadFile, type Head, type HeadFile, readHeadFile } from './headFile.ts'
 import { type Boot, bootLife, type Life, type LifeState, runLife } from './life.ts'
+import { createEventLister } from './listEvents.ts'
 import { createMetrics, type LedgerMetrics } from './metrics.ts'
 import { createNatsStream } from './natsStream.ts'
 import type { LedgerBounds, LedgerOptions, LedgerRole } from './options.ts'
@@ -25,6 +26,7 @@ import { checkServer } from './server.ts'
 import { createSnapshotKeeper, type Snappable, type SnapshotKeeper } from './snapshots/keeper.ts'
 import { createSnapshotStore } from './snapshots/store.ts'
 import { checkStream } from './stream.ts'
+import { readMessages } from './streamReader.ts'
 import { createVerifier } from './tip.ts'
 import { createTreeKeeper } from './treeKeeper.ts'
 
@@ -129,6 +131,11 @@ const startService = (
         latest: checkpoints.latest(),
         readBack: createNatsStream(options.connection).readBack,
       }),
+    list: createEventLister({
+      tree: tree.file,
+      read: (range, signal) => readMessages(options.connection, range, signal),
+      telemetry,
+    }),
     checkpoint: () => {
       const latest = checkpoints.latest()
       return latest && formatNote(latest.note)

@@ -36,6 +36,8 @@ export interface TreeFile {
   restart(): void
   /** Root of the first `size` leaves; throws if the tree has no more, or the file cannot be read. */
   root(size: number): Uint8Array
+  /** The hash of leaf `index`, from 0; throws as `root` does. */
+  leaf(index: number): Uint8Array
   inclusion(index: number, size: number): readonly Uint8Array[]
   consistency(oldSize: number, size: number): readonly Uint8Array[]
   /** Brings what was put onto the disk. Rejects if it cannot. */
@@ -96,8 +98,7 @@ const createTreeFile = (fd: number): TreeFile => {
   const assemble = (plan: ProofPlan): readonly Uint8Array[] => assembleProof(plan, plan.flat().map(node))
   const write = (): void => {
     if (pending.length === 0) return
-    const bytes = Buffer.concat(pending)
-    for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at, bytes.length - at, toOffset(stored) + at)
+    writeAt(fd, toOffset(stored), Buffer.concat(pending))
     stored += pending.length
     pending = []
   }
@@ -118,11 +119,9 @@ const createTreeFile = (fd: number): TreeFile => {
     resume(range) {
       must(size === 0 && pending.length === 0, 'a tree resumes before its first leaf')
       if (stored < 2 * range.size - countOnes(range.size)) return false
-      const isTop = planRoot(range.size).every(
-        (top, at) => Buffer.compare(node(top), range.hashes[at] ?? NO_NODE) === 0,
-      )
-      if (isTop) size = range.size
-      return isTop
+      if (!hasTop(range, node)) return false
+      size = range.size
+      return true
     },
     restart() {
       must(pending.length === 0, 'a tree that was written to does not start again')
@@ -131,6 +130,10 @@ const createTreeFile = (fd: number): TreeFile => {
     root(wanted) {
       mustHold(wanted)
       return joinSubtrees(planRoot(wanted).map(node))
+    },
+    leaf(index) {
+      mustHold(index + 1)
+      return node({ level: 0, index })
     },
     inclusion(index, wanted) {
       mustHold(wanted)
@@ -156,6 +159,9 @@ const createTreeFile = (fd: number): TreeFile => {
     },
   }
 }
+
+const hasTop = ({ size, hashes }: CompactRange, node: (place: Subtree) => Uint8Array): boolean =>
+  planRoot(size).every((top, at) => Buffer.compare(node(top), hashes[at] ?? NO_NODE) === 0)
 
 /** The file's nodes one after the other while they are compared: read in large pieces. */
 const createReadAhead = (fd: number): ((place: number) => Buffer) => {
@@ -183,6 +189,10 @@ const countOnes = (count: number): number => {
   let ones = 0
   for (let left = count; left > 0; left = Math.floor(left / 2)) ones += left % 2
   return ones
+}
+
+const writeAt = (fd: number, offset: number, bytes: Uint8Array): void => {
+  for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at, bytes.length - at, offset + at)
 }
 
 const readAt = (fd: number, offset: number, length: number): Buffer => {

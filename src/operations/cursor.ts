@@ -1,3 +1,4 @@
+import type { EventPlace } from '../core/eventListing.ts'
 import { fail, ok, type Result } from '../core/result.ts'
 
 /** A place is a letter and what the list is ordered by; a cursor is the place in base64url. Places stay valid whatever changes. */
@@ -29,4 +30,17 @@ export const parseNameCursor = (cursor: string | undefined): Result<string> => {
   if (cursor === undefined) return ok('')
   const text = toText(cursor)
   return text.startsWith('n') ? ok(toPlaceName(text)) : fail('INVALID_REQUEST', REFUSED)
+}
+
+/** A place in the ledger, in a list that ends with commit `until`. */
+export const toEventPlace = ({ seq, index }: EventPlace, until: number): string => `e${seq}.${index}.${until}`
+
+/** The place to begin at and the last sequence of the list, neither without a cursor; INVALID_REQUEST for what is no such cursor. */
+export const parseEventCursor = (
+  cursor: string | undefined,
+): Result<{ readonly place?: EventPlace; readonly until?: number }> => {
+  if (cursor === undefined) return ok({})
+  const [, seq, index, until] = /^e([1-9][0-9]{0,14})\.([0-9]{1,3})\.([0-9]{1,15})$/.exec(toText(cursor)) ?? []
+  if (until === undefined) return fail('INVALID_REQUEST', REFUSED)
+  return ok({ place: { seq: Number(seq), index: Number(index) }, until: Number(until) })
 }

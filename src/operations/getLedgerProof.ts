@@ -3,12 +3,16 @@ import { type Operation, planRecord } from './operation.ts'
 
 export const getLedgerProof: Operation<'GetLedgerProof'> = {
   targets: () => ok([{ kind: 'service', action: 'kms:GetLedgerProof' }]),
-  evidence: ({ seq, index, tree_size: treeSize, from_size: fromSize }) => ({
-    seq,
-    ...(index === undefined ? {} : { index }),
-    ...(treeSize === undefined ? {} : { treeSize }),
-    ...(fromSize === undefined ? {} : { fromSize }),
-  }),
+  evidence: ({ seq, index, tree_size: treeSize, from_size: fromSize }) =>
+    ok({
+      kind: 'proof',
+      query: {
+        seq,
+        ...(index === undefined ? {} : { index }),
+        ...(treeSize === undefined ? {} : { treeSize }),
+        ...(fromSize === undefined ? {} : { fromSize }),
+      },
+    }),
   plan({ seq }, { proof }) {
     must(proof !== undefined, 'the pipeline has brought the proof')
     const { event, consistency, checkpoint } = proof

@@ -6,6 +6,7 @@ import type { View } from '../../projections/view.ts'
 import type { EventData, EventName } from '../../schemas/events.ts'
 import type { KeySpecName } from '../../schemas/keys.ts'
 import type { BatchableName, Body, OperationName, Request } from '../../schemas/registry.ts'
+import type { EventListing, EventsQuery } from '../core/eventListing.ts'
 import type { Instruction, Lid, OutputOf } from '../core/instruction.ts'
 import type { LedgerProof, ProofQuery } from '../core/ledgerProof.ts'
 import type { UseKind } from '../core/lifecycle.ts'
@@ -110,7 +111,13 @@ export interface Resolved {
   /** For a batch: what became of its items, in their order. */
   readonly outcomes?: readonly ItemOutcome[]
   readonly proof?: LedgerProof
+  readonly events?: EventListing
 }
+
+/** What a plan may want of the ledger itself, beside its view. */
+export type Evidence =
+  | { readonly kind: 'proof'; readonly query: ProofQuery }
+  | { readonly kind: 'events'; readonly query: EventsQuery }
 
 export type EventBody = { [E in EventName]: { readonly type: E; readonly data: EventData<E> } }[EventName]
 
@@ -159,8 +166,8 @@ export interface Operation<N extends OperationName> {
   candidates?(input: Request<N>, keys: readonly KeyRecord[], view: View, facts: Facts): Result<Iterable<Candidate>>
   /** For a batch: what is carried out on its own before the plan is made. */
   items?(input: Request<N>): readonly ItemAsked[]
-  /** What the ledger shall prove before the plan is made. */
-  evidence?(input: Request<N>): ProofQuery
+  /** What the ledger shall prove or list before the plan is made. */
+  evidence?(input: Request<N>, resolved: Resolved): Result<Evidence>
   plan(input: Request<N>, resolved: Resolved): Result<Plan<N>>
   /** For idempotent operations: the reply to a repeated request, rebuilt from the view. */
   replay?(success: IdempotencyRecord, view: View, facts: Facts): Body<N>

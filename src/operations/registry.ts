@@ -18,6 +18,7 @@ import { getParametersForImport, importKey } from './imports.ts'
 import { listAliases } from './listAliases.ts'
 import { listHsmConnections } from './listHsmConnections.ts'
 import { listKeys } from './listKeys.ts'
+import { listLedgerEvents } from './listLedgerEvents.ts'
 import { generateMac, verifyMac } from './mac.ts'
 import { describeNamespace, listNamespaces, registerNamespace } from './namespaces.ts'
 import type { Operation } from './operation.ts'
@@ -73,6 +74,7 @@ export const OPERATIONS: { readonly [N in OperationName]: Operation<N> } = {
   GetPublicKey: getPublicKey,
   ListAliases: listAliases,
   ListKeys: listKeys,
+  ListLedgerEvents: listLedgerEvents,
   ListResourceTags: listResourceTags,
   ReEncrypt: reEncrypt,
   Sign: sign,

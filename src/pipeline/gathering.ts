@@ -66,6 +66,7 @@ export const createGathering = ({ ledger, scheduler, signal, count, onSettled }:
     ledgerOf: (index) => ({
       append: appendOf(index),
       prove: (query, proofSignal) => ledger.prove(query, proofSignal),
+      list: (query, listSignal) => ledger.list(query, listSignal),
       checkpoint: () => ledger.checkpoint(),
       measureClockSkew: (skewSignal) => ledger.measureClockSkew(skewSignal),
       view: () => ledger.view(),

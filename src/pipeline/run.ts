@@ -14,6 +14,7 @@ import { OPERATIONS } from '../operations/registry.ts'
 import type { Attempt, Permitted, Recording } from './attempt.ts'
 import { mergeDecisions } from './authorize.ts'
 import { withItems } from './batch.ts'
+import { bringEvidence } from './evidence.ts'
 import { claimSlot, type Slot } from './idempotency.ts'
 import { type Asking, toKeyQuestion, toQuestion } from './question.ts'
 import { recordDenial, recordFailure, recordFault, release, toFailed, withDecision } from './record.ts'
@@ -125,21 +126,19 @@ const decide = async <N extends OperationName>(
   if (absent !== undefined) return recordFailure(attempt, permitted, toAbsent(operation, absent))
   if (slot?.success !== undefined) return replay(attempt, operation, { permitted, slot, facts })
   const keys = found.flatMap(({ record }) => (record === undefined ? [] : [record]))
-  const resolved = await findPage(attempt, operation, { input, resolved: { view, facts, keys } })
+  const paged = await findPage(attempt, operation, { input, resolved: { view, facts, keys } })
+  const resolved = paged.ok ? await bringEvidence(attempt, operation, { input, resolved: paged.value }) : paged
   if (!resolved.ok)
     return resolved.error.code === 'PDP_UNAVAILABLE'
       ? recordDenial(attempt, permitted, resolved.error)
       : recordFailure(attempt, permitted, resolved.error)
-  const proof = operation.evidence && (await attempt.ports.ledger.prove(operation.evidence(input), attempt.signal))
-  if (proof?.ok === false) return recordFailure(attempt, permitted, proof.error)
   const guards = [...found.flatMap(({ alias }) => alias ?? []), ...(slot === undefined ? [] : [slot.guard])]
   const carryOut = (ready: Resolved) => {
     const plan = operation.plan(input, ready)
     if (!plan.ok) return recordFailure(attempt, permitted, plan.error)
     return perform(attempt, permitted, { ...plan.value, guards: [...plan.value.guards, ...guards] })
   }
-  if (operation.items === undefined)
-    return carryOut(proof === undefined ? resolved.value : { ...resolved.value, proof: proof.value })
+  if (operation.items === undefined) return carryOut(resolved.value)
   return withItems(attempt, operation.items(input), operate, (outcomes) => carryOut({ ...resolved.value, outcomes }))
 }
 

@@ -199,6 +199,14 @@ const REQUESTS: Requests = {
   DeleteHsmConnection: ({ subject }) => ({ connection_id: connectionOf(subject).connection_id }),
   GetLedgerHead: () => ({}),
   GetLedgerProof: () => ({ seq: 1, index: 0, tree_size: 2, from_size: 1 }),
+  ListLedgerEvents: () => ({
+    types: ['KeyCreated', 'AliasCreated'],
+    key_id: 'alias/orders',
+    outcome: 'success',
+    from_time: '2020-01-01T00:00:00.000Z',
+    to_seq: 40,
+    max_results: 2,
+  }),
 }
 
 describe('every operation, by both transports', () => {

@@ -30,6 +30,7 @@ const ABOUT_THE_SERVICE = [
   'ListAliases',
   'ListHsmConnections',
   'ListKeys',
+  'ListLedgerEvents',
   'ListNamespaces',
   'ListRotationJobs',
 ]

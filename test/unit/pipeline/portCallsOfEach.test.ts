@@ -95,6 +95,12 @@ const SUCCESSES: { readonly [N in OperationName]: readonly string[] } = {
   ListHsmConnections: ['pdp kms:ListHsmConnections', 'ledger HsmConnectionsListed success'],
   DeleteHsmConnection: ['pdp kms:DeleteHsmConnection', 'ledger HsmConnectionDeleted success'],
   GetLedgerHead: ['pdp kms:GetLedgerHead', 'ledger LedgerHeadRead success'],
+  ListLedgerEvents: [
+    'pdp kms:ListLedgerEvents',
+    'pdp kms:DescribeKey',
+    'ledger list',
+    'ledger LedgerEventsListed success',
+  ],
   GetLedgerProof: ['pdp kms:GetLedgerProof', 'ledger prove', 'ledger LedgerProofRead success'],
   GetPublicKey: ['pdp kms:GetPublicKey', 'ledger PublicKeyRead success'],
   ListKeys: ['pdp kms:ListKeys', ...DESCRIBE_ALL, 'ledger KeysListed success'],
