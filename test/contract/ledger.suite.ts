@@ -5,6 +5,7 @@ import { SUBJECT_STATE, SUBJECT_USAGE } from '../../schemas/events.ts'
 import { startChain, stepChain } from '../../src/core/chain.ts'
 import type { Pin } from '../../src/core/chainState.ts'
 import { decodeCommit } from '../../src/core/commit.ts'
+import type { EventsQuery } from '../../src/core/eventListing.ts'
 import type { ProofQuery } from '../../src/core/ledgerProof.ts'
 import { isIncluded, toLeafHash } from '../../src/core/merkle.ts'
 import { isConsistent } from '../../src/core/merkleProof.ts'
@@ -82,6 +83,38 @@ export const describeLedger = (name: string, open: () => Promise<LedgerUnderTest
       expect(await prove({ seq, treeSize: seq + 1000 })).toBe('INVALID_REQUEST')
       expect(await prove({ seq: 1, treeSize: 3, fromSize: 4 })).toBe('INVALID_REQUEST')
       expect(await prove({ seq })).toBeUndefined()
+    })
+
+    it('lists what was recorded, in order, and of it what is wanted', async () => {
+      const n = await newKey()
+      const { receipt } = await append([
+        eventOf('KeyDescribed', { lid: lidOf(n) }),
+        eventOf('DataEncrypted', { lid: lidOf(n), version: 1 }),
+      ])
+      const list = async (query: Partial<EventsQuery>) =>
+        unwrap(
+          await under.ledger.list(
+            { from: { seq: 1, index: 0 }, to: receipt.seq, filter: {}, itemsMax: 1000, ...query },
+            never,
+          ),
+        )
+      const stored = (await Promise.all(Array.from({ length: receipt.seq }, (_, at) => eventsAt(at + 1)))).flatMap(
+        ({ commit, events }) =>
+          events.map(({ type }, index) => ({ seq: commit.head.seq, index, type, hash: toHex(commit.hash) })),
+      )
+      const all = await list({})
+      expect(all.items.map(({ seq, index, hash, fields }) => ({ seq, index, type: fields['type'], hash }))).toEqual(
+        stored,
+      )
+      expect(all).toMatchObject({ reached: { seq: receipt.seq, hash: receipt.hash } })
+      expect(all.next).toBeUndefined()
+      const about = await list({ filter: { keyId: lidOf(n) } })
+      expect(about.items.map(({ fields }) => fields['type'])).toEqual(['KeyCreated', 'KeyDescribed', 'DataEncrypted'])
+      const first = await list({ filter: { keyId: lidOf(n) }, itemsMax: 2 })
+      expect(first.items).toEqual(about.items.slice(0, 2))
+      must(first.next !== undefined, 'there is more')
+      expect((await list({ filter: { keyId: lidOf(n) }, from: first.next })).items).toEqual(about.items.slice(2))
+      expect(await list({ from: { seq: receipt.seq + 1, index: 0 } })).toEqual({ items: [] })
     })
 
     it('answers with the place and hash of a durable record, and a view that holds it', async () => {
@@ -228,6 +261,8 @@ export const describeLedger = (name: string, open: () => Promise<LedgerUnderTest
       expect(Buffer.from(chain.hash).toString('hex')).toBe(under.ledger.status().hash)
     })
   })
+
+const toHex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex')
 
 const codeOf = (result: { readonly ok: boolean; readonly error?: { readonly code: string } }) => result.error?.code
 
