@@ -138,6 +138,7 @@ export const LIMITS = {
   snapshotIntervalMsMin: 10_000,
   snapshotIntervalMsMax: 24 * 3600 * 1000,
   snapshotCommitsMin: 1000,
+  snapshotStopMs: 3_000,
   snapshotPieceBytes: 512 * 1024,
   snapshotRowsPerTurn: 500,
   snapshotBytesMax: 1024 * 1024 * 1024,

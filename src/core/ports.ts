@@ -240,6 +240,8 @@ export interface LedgerStatus {
   /** Set while the epoch key is past its bound and the HSM of the ledger is away: no record is taken. */
   readonly expired?: true
   readonly checkpoints?: CheckpointStatus
+  /** The newest snapshot that this process wrote or started from; the time since, or since its last commit. */
+  readonly snapshot?: { readonly seq: number; readonly ageMs: number }
   /** Set when the ledger stopped for good: which sequence, and why. */
   readonly alarm?: string
 }

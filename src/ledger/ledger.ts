@@ -2,7 +2,7 @@ import type { Guard } from '../../projections/guards.ts'
 import type { View } from '../../projections/view.ts'
 import { LIMITS } from '../../schemas/limits.ts'
 import { createEventCheck } from '../core/eventCheck.ts'
-import type { Ledger, LedgerStatus } from '../core/ports.ts'
+import type { Clock, Ledger, LedgerStatus } from '../core/ports.ts'
 import { fail, ok } from '../core/result.ts'
 import { formatNote } from '../core/signedNote.ts'
 import type { Anchor } from './anchors/anchor.ts'
@@ -28,7 +28,7 @@ import { createSnapshotStore } from './snapshots/store.ts'
 import { checkStream } from './stream.ts'
 import { readMessages } from './streamReader.ts'
 import { createVerifier } from './tip.ts'
-import { createTreeKeeper } from './treeKeeper.ts'
+import { createTreeKeeper, type TreeKeeper } from './treeKeeper.ts'
 
 /** The `Ledger` port and what only a composition root needs of it. It does not own the connections. */
 export interface LedgerService extends Ledger<View, Guard> {
@@ -107,13 +107,13 @@ const startService = (
     epoch: undefined,
     alarm: undefined,
   }
+  const snapshots = openSnapshots(options, state, tree)
   const life: Life = {
-    ...{ options, bounds, check, verifier, queue, headFile, tree, checkpoints, metrics, listeners, state },
+    ...{ options, bounds, check, verifier, queue, headFile, tree, checkpoints, snapshots, metrics, listeners, state },
     stop: stopping.signal,
   }
   const booted = bootLife(life, boot)
   const running = runLife(life, booted)
-  const snapshots = openSnapshots(life)
 
   return {
     async append(entry, signal) {
@@ -142,7 +142,7 @@ const startService = (
     },
     measureClockSkew: () => measureClockSkew(createNatsStream(options.connection), clock),
     view: () => state.tip.view,
-    status: () => toStatus(state, queue.size, checkpoints),
+    status: () => ({ ...toStatus(state, queue.size, checkpoints), ...toSnapshotStatus(snapshots, clock) }),
     whenReady: () => booted,
     onRole: (listener) => void listeners.push(listener),
     metrics: metrics.read,
@@ -151,32 +151,44 @@ const startService = (
       stopping.abort()
       state.committer?.stop(true)
       const cancel = scheduler.after(bounds.drainDeadlineMs, () => state.committer?.stop(false))
-      await snapshots?.close()
+      await snapshots?.stop()
       await running
       cancel()
-      await checkpoints.close()
+      await Promise.all([checkpoints.close(), snapshots?.finish(findOwn(state))])
       await tree.close()
       await headFile.close()
     },
   }
 }
 
-const openSnapshots = ({ options, state, tree }: Life): SnapshotKeeper | undefined =>
+const openSnapshots = (options: LedgerOptions, state: LifeState, tree: TreeKeeper): SnapshotKeeper | undefined =>
   options.snapshots &&
   createSnapshotKeeper({
     ...options.snapshots,
     store: createSnapshotStore(options.connection),
     now: () => findSnappable(state),
     flushTree: async () => tree.file()?.flush(),
+    clock: options.clock,
     scheduler: options.scheduler,
     telemetry: options.telemetry,
   })
 
-/** What a snapshot can be made of: a tip whose last commit the key of this process's epoch signed, while all goes well. */
-const findSnappable = ({ tip, role, committer, epoch }: LifeState): Snappable | undefined => {
+/** What a snapshot can be made of while all goes well. */
+const findSnappable = (state: LifeState): Snappable | undefined => {
+  const { role, committer } = state
   const isWriting = role === 'writer' && (committer?.phase === 'idle' || committer?.phase === 'in_flight')
+  return isWriting ? findOwn(state) : undefined
+}
+
+/** A tip whose last commit the key of this process's epoch signed. */
+const findOwn = ({ tip, epoch }: LifeState): Snappable | undefined => {
   const isOwn = tip.chain.expects === 'append' && tip.chain.epochKey?.kid === epoch?.kid
-  return isWriting && isOwn && epoch !== undefined ? { tip, epoch } : undefined
+  return isOwn && epoch !== undefined ? { tip, epoch } : undefined
+}
+
+const toSnapshotStatus = (snapshots: SnapshotKeeper | undefined, clock: Clock): Pick<LedgerStatus, 'snapshot'> => {
+  const newest = snapshots?.newest()
+  return newest === undefined ? {} : { snapshot: { seq: newest.seq, ageMs: clock.now() - newest.atMs } }
 }
 
 const toStatus = (

@@ -14,6 +14,7 @@ import type { HeadFile } from './headFile.ts'
 import type { createMetrics } from './metrics.ts'
 import { createNatsStream } from './natsStream.ts'
 import type { LedgerBounds, LedgerOptions, LedgerRole } from './options.ts'
+import type { SnapshotKeeper } from './snapshots/keeper.ts'
 import { restoreTip } from './snapshots/restore.ts'
 import { createSnapshotStore } from './snapshots/store.ts'
 import { readLastSeq } from './stream.ts'
@@ -42,6 +43,7 @@ export interface Life {
   readonly headFile: HeadFile
   readonly tree: TreeKeeper
   readonly checkpoints: Checkpoints
+  readonly snapshots: SnapshotKeeper | undefined
   readonly metrics: ReturnType<typeof createMetrics>
   readonly listeners: readonly ((role: LedgerRole) => void)[]
   readonly state: LifeState
@@ -78,13 +80,17 @@ export const bootLife = async (life: Life, boot: Boot): Promise<LedgerResult<voi
 }
 
 /** Takes the newest snapshot that holds as the tip, so that only what came after it is read. */
-const startFromSnapshot = async ({ options, state, tree, stop }: Life, { head, watch }: Boot): Promise<void> => {
-  const { connection, pin, telemetry, snapshots } = options
+const startFromSnapshot = async (
+  { options, state, tree, snapshots, stop }: Life,
+  { head, watch }: Boot,
+): Promise<void> => {
+  const { connection, pin, telemetry } = options
   if (snapshots === undefined) return
   const ports = { store: createSnapshotStore(connection), stream: createNatsStream(connection), tree: tree.file() }
   const tip = await restoreTip({ ...ports, pin, head, watch, telemetry }, stop)
   if (tip === undefined) return
   state.tip = tip
+  snapshots.startedFrom(tip)
   telemetry.log('info', 'the ledger goes on from a snapshot', { seq: tip.view.at.seq })
 }
 

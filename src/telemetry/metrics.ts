@@ -117,6 +117,19 @@ const CHECKPOINT_GAUGES: readonly (Named & { readonly read: (status: LedgerStatu
   },
 ]
 
+const SNAPSHOT_GAUGES: typeof CHECKPOINT_GAUGES = [
+  {
+    name: 'kms_ledger_snapshot_seq',
+    help: 'Sequence of the newest snapshot that this process wrote or started from: a start reads what came after it',
+    read: ({ snapshot }) => snapshot?.seq,
+  },
+  {
+    name: 'kms_ledger_snapshot_age_seconds',
+    help: 'Time since that snapshot was written, or since its last commit where another process wrote it',
+    read: ({ snapshot }) => toSeconds(snapshot?.ageMs),
+  },
+]
+
 const toSeconds = (ms: number | undefined): number | undefined => (ms === undefined ? undefined : ms / 1000)
 
 /** A gauge whose value is read at each scrape. */
@@ -133,7 +146,7 @@ const addGauge = (registry: Registry, named: Named, read: () => number): void =>
 const addLedgerGauges = (registry: Registry, status: () => LedgerStatus): void => {
   for (const { read, ...named } of LEDGER_GAUGES) addGauge(registry, named, () => read(status()))
   // No value is no statement: a process that has signed nothing yet is not zero seconds behind.
-  for (const { read, ...named } of CHECKPOINT_GAUGES)
+  for (const { read, ...named } of [...CHECKPOINT_GAUGES, ...SNAPSHOT_GAUGES])
     new Gauge({
       ...named,
       registers: [registry],

@@ -20,7 +20,8 @@ beforeEach(async () => {
 afterEach(() => stack[Symbol.asyncDispose]())
 
 const OFTEN = { snapshots: { intervalMs: 50, commitsMin: 1 } }
-const NEVER = { snapshots: { intervalMs: 3600_000, commitsMin: 1 } }
+const NEVER = { snapshots: { intervalMs: 3600_000, commitsMin: Number.MAX_SAFE_INTEGER } }
+const AT_STOP = { snapshots: { intervalMs: 3600_000, commitsMin: 3 } }
 
 const readManifest = async (slot: number): Promise<SnapshotManifest | undefined> => {
   const text = await store.manifest(slot)
@@ -144,6 +145,35 @@ describe('a start with a snapshot', () => {
   })
 })
 
+describe('a clean stop', () => {
+  it('writes a snapshot of all there is, from which the next start has nothing to read', async () => {
+    const first = await stack.openWriter(AT_STOP)
+    for (let n = 1; n <= 5; n += 1) unwrap(await first.ledger.append(createKey(n), never))
+    // In the queue when the stop comes: what is still written belongs to the snapshot.
+    const last = first.ledger.append(disableKey(3), never)
+    await first.ledger.stop()
+    const { seq } = unwrap(await last).receipt
+    expect((await newestManifest()).seq).toBe(seq)
+    const { readFrom, view, ignored } = await start()
+    expect([readFrom, ignored]).toEqual([seq + 1, []])
+    expect(view).toEqual(toPlain(first.ledger.view()))
+  })
+
+  it('writes none for fewer new commits than the bound since the snapshot that it started from', async () => {
+    const first = await stack.openWriter(AT_STOP)
+    for (let n = 1; n <= 5; n += 1) unwrap(await first.ledger.append(createKey(n), never))
+    expect(first.ledger.status().snapshot).toBeUndefined()
+    await first.ledger.stop()
+    const before = await newestManifest()
+    const second = await stack.openWriter(AT_STOP)
+    expect(second.ledger.status().snapshot).toMatchObject({ seq: before.seq })
+    // With the opening of its epoch, two.
+    unwrap(await second.ledger.append(drawRandom(), never))
+    await second.ledger.stop()
+    expect(await newestManifest()).toEqual(before)
+  })
+})
+
 describe('a snapshot that does not hold is ignored, said so, and the ledger is read from its beginning:', () => {
   const expectIgnored = async (view: unknown, why: RegExp): Promise<void> => {
     const started = await start()
@@ -206,7 +236,8 @@ describe('a snapshot that does not hold is ignored, said so, and the ledger is r
   })
 
   it('one that an anchor does not fit', async () => {
-    const { view } = await writeWithSnapshot()
+    const { snapshot, view } = await writeWithSnapshot()
+    await spoilOther(snapshot)
     const memory = { name: 'an anchor', size: 3, hash: 'ab'.repeat(32) }
     const anchor = {
       name: memory.name,

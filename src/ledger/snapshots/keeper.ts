@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { SNAPSHOT_VERSION } from '../../../projections/snapshot.ts'
 import { LIMITS } from '../../../schemas/limits.ts'
-import type { Scheduler, Telemetry } from '../../core/ports.ts'
+import type { Clock, Scheduler, Telemetry } from '../../core/ports.ts'
 import {
   formatSnapshotManifest,
   parseSnapshotManifest,
@@ -33,13 +33,23 @@ export interface SnapshotKeeperOptions {
   now(): Snappable | undefined
   /** Brings the tree file onto the disk: who starts from a snapshot needs it as far. */
   flushTree(): Promise<void>
+  readonly clock: Clock
   readonly scheduler: Scheduler
   readonly telemetry: Telemetry
 }
 
 export interface SnapshotKeeper {
+  /** The newest that this process wrote or started from, and when it was; by its own clock, or by that of its last commit. */
+  newest(): { readonly seq: number; readonly atMs: number } | undefined
+  /** Told of the snapshot that this process starts from. */
+  startedFrom(tip: Tip): void
   /** Stops, in the middle of a snapshot too: what it leaves fits no manifest. */
-  close(): Promise<void>
+  stop(): Promise<void>
+  /**
+   * After `stop`: one more snapshot, of the tip as it stays, if there are enough new commits. Within about `snapshotStopMs`; what
+   * cannot be written so soon is given up.
+   */
+  finish(last: Snappable | undefined): Promise<void>
 }
 
 /**
@@ -47,18 +57,17 @@ export interface SnapshotKeeper {
  * longer changes, a few rows in each turn of the event loop, and a storage that fails costs the snapshot alone.
  */
 export const createSnapshotKeeper = (options: SnapshotKeeperOptions): SnapshotKeeper => {
-  const { scheduler, telemetry, intervalMs } = options
+  const { clock, scheduler, telemetry, intervalMs } = options
   let isClosed = false
   let running: Promise<void> | undefined
   let cancel: (() => void) | undefined
-  let lastSeq = 0
-  const take = async (): Promise<void> => {
-    const now = options.now()
-    if (now === undefined || now.tip.view.at.seq - lastSeq < options.commitsMin) return
+  let newest: { readonly seq: number; readonly atMs: number } | undefined
+  const take = async (now: Snappable | undefined, isOver: () => boolean): Promise<void> => {
+    if (now === undefined || now.tip.view.at.seq - (newest?.seq ?? 0) < options.commitsMin) return
     try {
-      const written = await writeSnapshot(options, now, () => isClosed || options.now() === undefined)
+      const written = await writeSnapshot(options, now, isOver)
       if (written === undefined) return
-      lastSeq = written.seq
+      newest = { seq: written.seq, atMs: clock.now() }
       telemetry.log('info', 'a snapshot was written', { seq: written.seq, bytes: written.bytes })
     } catch (error) {
       telemetry.log('warn', 'no snapshot was written', { why: describeError(error) })
@@ -67,15 +76,28 @@ export const createSnapshotKeeper = (options: SnapshotKeeperOptions): SnapshotKe
   const schedule = (): void => {
     if (isClosed) return
     cancel = scheduler.after(intervalMs, () => {
-      running = take().finally(schedule)
+      running = take(options.now(), () => isClosed || options.now() === undefined).finally(schedule)
     })
   }
   schedule()
   return {
-    async close() {
+    newest: () => newest,
+    startedFrom({ view: { at } }) {
+      newest = { seq: at.seq, atMs: at.timeMs }
+    },
+    async stop() {
       isClosed = true
       cancel?.()
       await running
+    },
+    async finish(last) {
+      let isLate = false
+      const cancelLate = scheduler.after(LIMITS.snapshotStopMs, () => {
+        isLate = true
+      })
+      await take(last, () => isLate)
+      cancelLate()
+      if (isLate) telemetry.log('info', 'there was no time for a last snapshot')
     },
   }
 }

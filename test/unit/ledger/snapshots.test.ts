@@ -2,6 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { LIMITS } from '../../../schemas/limits.ts'
 import { createEventCheck } from '../../../src/core/eventCheck.ts'
 import {
   formatSnapshotManifest,
@@ -100,12 +101,41 @@ const write = async (store: SnapshotStore, now: Snappable | (() => Snappable | u
     commitsMin: 1,
     now: typeof now === 'function' ? now : () => now,
     flushTree: async () => undefined,
+    clock: time,
     scheduler: time,
     telemetry: log,
   })
   await time.advance(INTERVAL_MS)
-  await keeper.close()
+  await keeper.stop()
   return log
+}
+
+/** What the keeper of a writer that stops does with its last tip, after it started from `from`. */
+const finish = async (store: SnapshotStore, last: Snappable, from?: Tip, lateAfter = Number.POSITIVE_INFINITY) => {
+  const [time, log] = [createFakeTime(), createTelemetryLog()]
+  let puts = 0
+  const keeper = createSnapshotKeeper({
+    store: {
+      ...store,
+      putPiece(...args) {
+        puts += 1
+        if (puts > lateAfter) void time.jump(LIMITS.snapshotStopMs)
+        return store.putPiece(...args)
+      },
+    },
+    intervalMs: INTERVAL_MS,
+    commitsMin: 2,
+    now: () => undefined,
+    flushTree: async () => undefined,
+    clock: time,
+    scheduler: time,
+    telemetry: log,
+  })
+  if (from !== undefined) keeper.startedFrom(from)
+  await keeper.stop()
+  await keeper.finish(last)
+  expect(time.timersPending).toBe(0)
+  return { newest: keeper.newest(), log: log.lines.map(({ message }) => message), now: time.now() }
 }
 
 const restore = async (
@@ -183,6 +213,26 @@ describe('a snapshot', () => {
     expect(tip?.view.at).toEqual(read.tip.view.at)
     expect(reads).toBeLessThan(5)
   }, 120_000)
+
+  it('is written at a stop, if enough commits are new since the one that the start was from', async () => {
+    const { tips, tip } = await readHistory(createRotated())
+    const [store, last] = [createMemoryStore(), { tip, epoch: toEpoch('epoch-2', 6) }]
+    const first = await finish(store, last)
+    expect(first).toMatchObject({ newest: { seq: 9, atMs: first.now }, log: ['a snapshot was written'] })
+    expect(manifestOf(store).seq).toBe(9)
+    expect((await finish(store, last, tips[7])).newest?.seq).toBe(9)
+    const few = await finish(createMemoryStore(), last, tips[8])
+    expect(few).toMatchObject({ newest: { seq: 8, atMs: tips[8]?.view.at.timeMs }, log: [] })
+  })
+
+  it('is given up at a stop when it takes too long, and leaves no manifest', async () => {
+    const { tip } = await readHistory(createRotated())
+    const store = createMemoryStore()
+    const { newest, log } = await finish(store, { tip, epoch: toEpoch('epoch-2', 6) }, undefined, 0)
+    expect(newest).toBeUndefined()
+    expect(log).toEqual(['there was no time for a last snapshot'])
+    expect(store.slots.has('0') || store.slots.has('1')).toBe(false)
+  })
 
   it('is written over the older one, so that one always holds', async () => {
     const read = await readHistory(createRotated())

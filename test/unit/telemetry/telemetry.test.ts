@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import type { CheckpointStatus } from '../../../src/core/ports.ts'
+import type { CheckpointStatus, LedgerStatus } from '../../../src/core/ports.ts'
 import { createTelemetry } from '../../../src/telemetry/telemetry.ts'
 
 const capture = () => {
@@ -86,6 +86,17 @@ describe('metrics', () => {
     ]) {
       expect(body).toContain(line)
     }
+  })
+
+  test('the place and age of the newest snapshot are gauges, and have no value before there is one', async () => {
+    const { telemetry } = capture()
+    let status: LedgerStatus = { role: 'writer', epoch: 2, seq: 9, hash: '', queued: 0, inDoubt: false }
+    telemetry.metrics.registerGauges({ ledgerStatus: () => status })
+    expect((await telemetry.metrics.render()).body).not.toMatch(/^kms_ledger_snapshot_/m)
+    status = { ...status, snapshot: { seq: 8, ageMs: 1500 } }
+    const { body } = await telemetry.metrics.render()
+    expect(body).toContain('kms_ledger_snapshot_seq 8')
+    expect(body).toContain('kms_ledger_snapshot_age_seconds 1.5')
   })
 
   test('the age of the last anchored checkpoint is a gauge, and has no value before there is one', async () => {
