@@ -5,6 +5,7 @@ const project = (name: string, timeouts: { readonly testMs: number; readonly hoo
   test: {
     name,
     include: [`test/${name}/**/*.test.ts`],
+    isolate: name !== 'unit',
     testTimeout: timeouts.testMs,
     hookTimeout: timeouts.hookMs,
   },
