@@ -2,7 +2,8 @@ import Type from 'typebox'
 import { type Contract, contract, Reply, type ReplyOf, type RequestOf } from '../contract.ts'
 import { ERRORS } from '../errors.ts'
 import { LIMITS } from '../limits.ts'
-import { Fields, OneOf, VARIANTS_MARK } from '../primitives.ts'
+import { VARIANTS_MARK } from '../marks.ts'
+import { Fields, OneOf } from '../primitives.ts'
 
 type Table = Readonly<Record<string, Contract>>
 

@@ -1,7 +1,6 @@
 import type { Config } from '../../schemas/config.ts'
 import { BOOTSTRAP_PRINCIPAL, createBootstrapToken } from '../authn/bootstrapToken.ts'
 import { createChain } from '../authn/chain.ts'
-import { createJwt } from '../authn/jwt.ts'
 import type { Authenticator, Clock, Scheduler, Telemetry } from '../core/ports.ts'
 
 interface Ambient {
@@ -12,7 +11,7 @@ interface Ambient {
 
 type Entry = Config['authn']['chain'][number]
 
-const createAuthenticator = (entry: Entry, ambient: Ambient): Authenticator | Promise<Authenticator> => {
+const createAuthenticator = async (entry: Entry, ambient: Ambient): Promise<Authenticator> => {
   switch (entry.kind) {
     case 'bootstrap_token':
       return createBootstrapToken({
@@ -21,7 +20,9 @@ const createAuthenticator = (entry: Entry, ambient: Ambient): Authenticator | Pr
         expiresAtMs: Date.parse(entry.expires_at),
         ...ambient,
       })
-    case 'jwt':
+    case 'jwt': {
+      // Long in loading, and not every installation has it.
+      const { createJwt } = await import('../authn/jwt.ts')
       return createJwt({
         issuer: entry.issuer,
         audience: entry.audience,
@@ -31,6 +32,7 @@ const createAuthenticator = (entry: Entry, ambient: Ambient): Authenticator | Pr
         principalType: entry.principal_type,
         ...ambient,
       })
+    }
     default:
       return entry satisfies never
   }

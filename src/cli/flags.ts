@@ -1,5 +1,5 @@
 import { type Contract, toKebab } from '../../schemas/contract.ts'
-import { BYTES_MARK } from '../../schemas/primitives.ts'
+import { BYTES_MARK } from '../../schemas/marks.ts'
 import { type ByteFields, findByteFields, isRecord } from '../core/byteFields.ts'
 import { toListForm } from '../core/query.ts'
 import { must } from '../core/result.ts'

@@ -21,6 +21,18 @@ export const runInit = async (
   name: string,
   telemetry: Telemetry,
 ): Promise<Result<Pin, OperatorFault>> => {
+  const made = await initKeepingHsm(config, name, telemetry)
+  if (!made.ok) return made
+  await made.value.hsm.close()
+  return ok(made.value.pin)
+}
+
+/** As {@link runInit}; on success the HSM stays open for the service that starts next, and is the caller's to close. */
+export const initKeepingHsm = async (
+  config: Config,
+  name: string,
+  telemetry: Telemetry,
+): Promise<Result<{ readonly pin: Pin; readonly hsm: Hsm }, OperatorFault>> => {
   const { provision } = config.nats
   const { stream } = config.ledger.anchors
   if (provision === undefined) return fault('nats.provision: init needs the user that may create streams')
@@ -34,6 +46,7 @@ export const runInit = async (
     return connection
   }
   const hsm = await openHsm({ config, origin: origin.value, telemetry })
+  let isKept = false
   try {
     const made = await initLedger(
       {
@@ -55,9 +68,11 @@ export const runInit = async (
     )
     if (!made.ok) return fault(made.error.message)
     const prepared = await prepareBackends(config.hsm, hsm)
-    return prepared.ok ? ok(made.value) : prepared
+    if (!prepared.ok) return prepared
+    isKept = true
+    return ok({ pin: made.value, hsm })
   } finally {
-    await hsm.close()
+    if (!isKept) await hsm.close()
     await Promise.all([provisioning.value.close(), connection.value.close()])
   }
 }

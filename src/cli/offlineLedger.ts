@@ -16,7 +16,6 @@ import { createTelemetry } from '../telemetry/telemetry.ts'
 import { fault, type OperatorFault } from './config.ts'
 import { openConnection } from './connections.ts'
 import { openAnchors } from './openAnchors.ts'
-import { openHsm } from './openHsm.ts'
 import { type OpenProfile, openProfile } from './openProfile.ts'
 import { systemClock, systemScheduler } from './time.ts'
 
@@ -59,14 +58,14 @@ export const runOffline = async (
 }
 
 const openLedger = async (
-  { config, pin }: OpenProfile,
+  { config, pin, openHsm }: OpenProfile,
   { telemetry, out }: { readonly telemetry: Telemetry; readonly out: Sink },
   work: (ledger: OfflineLedger) => Promise<Result<void, OperatorFault>>,
 ): Promise<Result<void, OperatorFault>> => {
   const connection = await openConnection(config, config.nats.ledger, telemetry)
   if (!connection.ok) return connection
   const backend = config.hsm.ledger_backend
-  const hsm = await openHsm({ config, origin: pin.origin, telemetry, awaited: backend })
+  const hsm = await openHsm({ telemetry, awaited: backend })
   const opened = openAnchors(config, pin.origin, { ledger: connection.value, telemetry })
   const files = toLedgerFiles(config.data_dir)
   const [clock, scheduler] = [systemClock, systemScheduler]

@@ -13,11 +13,11 @@ export interface RunOptions {
 
 /** Gives nothing if a signal came first: a standby serves only once the writer is gone, and an HSM can be away for long. */
 const startServing = async (
-  { config, pin }: OpenProfile,
+  { config, pin, openHsm }: OpenProfile,
   options: RunOptions,
   stopped: Promise<string>,
 ): Promise<Result<Service | undefined, OperatorFault>> => {
-  const started = await startService(config, { pin, ...options })
+  const started = await startService(config, { pin, openHsm, ...options })
   if (!started.ok) return started
   const serving = await Promise.race([started.value.whenServing(), stopped])
   if (typeof serving !== 'string' && serving.ok) return started

@@ -18,7 +18,6 @@ import { type Connections, openConnections } from './connections.ts'
 import { type ConnectionWatch, createConnectionWatch } from './connectionWatch.ts'
 import { createGateways, type Gateways } from './gateways.ts'
 import { createMaterialWatch, type MaterialWatch } from './materialWatch.ts'
-import { openHsm } from './openHsm.ts'
 import { openLedger } from './openLedger.ts'
 import { recordPolicySets } from './policyRecord.ts'
 import { reportRoots } from './rootReport.ts'
@@ -30,6 +29,8 @@ export interface ServiceOptions {
   readonly trustOnFirstUse?: boolean
   /** Open an epoch at once. */
   readonly takeOver?: boolean
+  /** Opens the HSM for the pin's ledger; the service closes it. */
+  openHsm(options: { readonly telemetry: Telemetry; readonly awaited: string }): Promise<Hsm>
 }
 
 export interface Service {
@@ -63,7 +64,7 @@ export const startService = async (
   const telemetry = createTelemetry({ level: config.log.level })
   const connections = await openConnections(config, telemetry)
   if (!connections.ok) return connections
-  const hsm = await openHsm({ config, origin: options.pin.origin, telemetry, awaited: config.hsm.ledger_backend })
+  const hsm = await options.openHsm({ telemetry, awaited: config.hsm.ledger_backend })
   const feed = createFeed({
     connection: connections.value.ledger,
     onMessages: telemetry.metrics.countFeedMessages,

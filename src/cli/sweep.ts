@@ -10,7 +10,6 @@ import { fault, type OperatorFault } from './config.ts'
 import { openConnections } from './connections.ts'
 import { createConnectionWatch } from './connectionWatch.ts'
 import { listMaterial, reportMaterial } from './materialReport.ts'
-import { openHsm } from './openHsm.ts'
 import { openLedger } from './openLedger.ts'
 import { type OpenProfile, openProfile } from './openProfile.ts'
 import { systemClock } from './time.ts'
@@ -54,13 +53,13 @@ interface Sinks {
 }
 
 const sweepProfile = async (
-  { config, pin }: OpenProfile,
+  { config, pin, openHsm }: OpenProfile,
   flags: SweepFlags,
   { telemetry, out }: Sinks,
 ): Promise<Result<void, OperatorFault>> => {
   const connections = await openConnections(config, telemetry)
   if (!connections.ok) return connections
-  const hsm = await openHsm({ config, origin: pin.origin, telemetry })
+  const hsm = await openHsm({ telemetry })
   const opened = await openLedger({ config, pin, connections: connections.value, hsm, telemetry })
   try {
     if (!opened.ok) return opened

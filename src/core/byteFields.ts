@@ -1,4 +1,4 @@
-import { BYTES_MARK, VARIANT_FIELD, VARIANTS_MARK } from '../../schemas/primitives.ts'
+import { BYTES_MARK, VARIANT_FIELD, VARIANTS_MARK } from '../../schemas/marks.ts'
 import { fail, ok, type Result } from './result.ts'
 
 /** Where bytes stand in a schema; found once for each contract, so that a body is walked only where bytes can be. */

@@ -1,7 +1,7 @@
 import type { TSchema } from 'typebox'
 import type { Contract } from '../../schemas/contract.ts'
 import { toSubject } from '../../schemas/contract.ts'
-import { BYTES_MARK, VARIANTS_MARK } from '../../schemas/primitives.ts'
+import { BYTES_MARK, VARIANTS_MARK } from '../../schemas/marks.ts'
 import { OPERATION_NAMES, toContract } from '../../schemas/registry.ts'
 import { isRecord } from '../core/byteFields.ts'
 

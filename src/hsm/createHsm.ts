@@ -7,8 +7,6 @@ import { type Backends, type HsmBackendConfig, openBackends, type RuntimeRules }
 import type { Deadlines } from './fleet.ts'
 import type { HostConfig } from './host.ts'
 import { type HostOutputs, type HostRequest, type HostRequestKind, isOutputOf } from './hostRequest.ts'
-import { createInlineWorker } from './inlineWorker.ts'
-import { createLibraries } from './library.ts'
 import { createProcessWorker } from './processWorker.ts'
 import type { HsmWorker } from './worker.ts'
 
@@ -141,13 +139,21 @@ const reEncryptAcross = async (
   return await ask(backend, { kind: 'encrypt', backend, key: destination, header, context, plaintext }, signal)
 }
 
-const createBackends = (options: HsmOptions): Promise<Backends> => {
+/** Only here: a service whose children hold the library loads nothing that could. */
+const loadInline = async (): Promise<(config: HostConfig) => HsmWorker> => {
+  const [{ createInlineWorker }, { createLibraries }] = await Promise.all([
+    import('./inlineWorker.ts'),
+    import('./library.ts'),
+  ])
+  const libraries = createLibraries()
+  return (config) => createInlineWorker(config, libraries)
+}
+
+const createBackends = async (options: HsmOptions): Promise<Backends> => {
   const { origin, placement, telemetry } = options
   const count = placement === 'inline' ? 1 : (options.processesPerBackend ?? 1)
   must(count >= 1 && count <= LIMITS.hsmProcessesMax, 'processesPerBackend is out of its bounds')
-  const libraries = createLibraries()
-  const createWorker = (config: HostConfig): HsmWorker =>
-    placement === 'inline' ? createInlineWorker(config, libraries) : createProcessWorker(config)
+  const createWorker = placement === 'inline' ? await loadInline() : createProcessWorker
   const deadlines: Deadlines = {
     callMs: options.deadlines?.callMs ?? LIMITS.hsmCallDeadlineMs,
     slowCallMs: options.deadlines?.slowCallMs ?? LIMITS.hsmSlowCallDeadlineMs,

@@ -41,18 +41,23 @@ export interface VacancyOptions {
   readonly scheduler: Scheduler
   readonly askIntervalMs: number
   readonly jitterMs: number
+  /** This process has just started: if its first question finds nobody, there is no crowd of standbys to keep apart. */
+  readonly startsNow: boolean
 }
 
 /**
  * Resolves true once there seems to be no writer: no responders, or `writerUnansweredMax` questions in a row without
- * an answer, and still no new epoch after a random wait. False when the signal fires. It may be wrong (a partition):
+ * an answer, and still no new epoch after a random wait (none at a start that finds nobody). False when the signal fires. It may be wrong (a partition):
  * that costs an attempt, never a fork, since the stream takes only one commit for each sequence.
  */
 export const untilVacant = async (options: VacancyOptions, signal: AbortSignal): Promise<boolean> => {
   let unanswered = 0
+  let startsNow = options.startsNow
   while (!signal.aborted) {
     const epoch = options.seenEpoch()
     const answer = await options.ask()
+    if (startsNow && answer === 'no_responders') return !signal.aborted
+    startsNow = false
     unanswered = answer === 'alive' ? 0 : unanswered + 1
     if (answer === 'no_responders' || unanswered >= LIMITS.writerUnansweredMax) {
       await wait(options.scheduler, Math.random() * options.jitterMs, signal)

@@ -135,11 +135,13 @@ export const runLife = async (life: Life, booted: Promise<LedgerResult<void>>): 
 }
 
 const alternate = async (life: Life): Promise<LedgerResult<void>> => {
+  let startsNow = true
   // A take-over tries until it succeeded once: a busy writer may win the race for a sequence many times.
   let takesOver = life.options.takeOver ?? false
   while (!life.stop.aborted) {
     enter(life, 'follower')
-    const vacant = takesOver ? ok(true) : await followUntilVacant(life)
+    const vacant = takesOver ? ok(true) : await followUntilVacant(life, startsNow)
+    startsNow = false
     if (!vacant.ok) return vacant
     const reigned = vacant.value ? await tryReign(life) : ok(false)
     if (!reigned.ok) return reigned
@@ -175,7 +177,7 @@ const toReader = (life: Life): Reader => ({
 })
 
 /** Follows the ledger until no writer answers. True: take the reign; false: stopped; a fault: history went wrong. */
-const followUntilVacant = async (life: Life): Promise<LedgerResult<boolean>> => {
+const followUntilVacant = async (life: Life, startsNow: boolean): Promise<LedgerResult<boolean>> => {
   const { options, bounds, state } = life
   const leaving = new AbortController()
   const signal = AbortSignal.any([leaving.signal, life.stop])
@@ -187,6 +189,7 @@ const followUntilVacant = async (life: Life): Promise<LedgerResult<boolean>> => 
       scheduler: options.scheduler,
       askIntervalMs: bounds.writerAskIntervalMs,
       jitterMs: bounds.writerJitterMs,
+      startsNow,
     },
     signal,
   )

@@ -130,7 +130,7 @@ describe('the head file', () => {
 describe('a follower', () => {
   const watch = async (
     answers: WriterAnswer[],
-    more: { readonly epochs?: number[]; readonly jitterMs?: number } = {},
+    more: { readonly epochs?: number[]; readonly jitterMs?: number; readonly startsNow?: boolean } = {},
   ) => {
     const time = createFakeTime()
     let asked = 0
@@ -145,6 +145,7 @@ describe('a follower', () => {
         scheduler: time,
         askIntervalMs: 1_000,
         jitterMs: more.jitterMs ?? 0,
+        startsNow: more.startsNow ?? false,
       },
       stop.signal,
     )
@@ -172,6 +173,17 @@ describe('a follower', () => {
     await time.advance(600)
     for (let turn = 0; turn < 5; turn += 1) await time.advance(1)
     expect([settled(), asked()]).toEqual([true, 6])
+  })
+
+  it('waits for nothing where its first question at a start finds nobody, and does where a later one does', async () => {
+    const crowd = { jitterMs: 1e12, startsNow: true }
+    const { settled } = await watch(['no_responders'], crowd)
+    expect(settled()).toBe(true)
+    for (const first of ['alive', 'silent'] as const) {
+      const { time, settled: settledLater } = await watch([first, 'no_responders'], crowd)
+      await time.advance(1_100)
+      expect(settledLater()).toBeUndefined()
+    }
   })
 
   it('begins anew when another epoch was opened during its wait', async () => {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { BYTES_MARK, VARIANTS_MARK } from '../../../schemas/primitives.ts'
+import { BYTES_MARK, VARIANTS_MARK } from '../../../schemas/marks.ts'
 import { OPERATION_NAMES, type OperationName, toContract } from '../../../schemas/registry.ts'
 import { createValidate } from '../../../src/pipeline/validate.ts'
 
