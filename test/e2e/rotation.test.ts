@@ -1,7 +1,6 @@
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { crashingAt } from '../fixtures/shims.ts'
 import { type Stack, startStack } from '../fixtures/stack.ts'
 import { codeOf, openClients, untilTrue } from '../fixtures/stackClients.ts'
 import { listEvents, readLedger } from '../fixtures/stackLedger.ts'
@@ -13,7 +12,7 @@ const MANY_STARTS_MS = 120_000
 
 let stack: Stack
 beforeAll(async () => {
-  stack = await startStack()
+  stack = await startStack({ canCrash: true })
 })
 afterAll(() => stack?.[Symbol.asyncDispose]())
 
@@ -72,8 +71,7 @@ describe('kill -9 while a key is rotated', () => {
       await using clients = await openClients(stack)
       keyId = (await clients.nats.createKey({ key_spec: 'AES_256' })).key.key_id
     }
-    expect(await stack.stop()).toBe(0)
-    await stack.restart(crashingAt('KeyRotated', 'before'))
+    await stack.crashAt('KeyRotated', 'before')
     {
       await using clients = await openClients(stack, { timeoutMs: 3_000 })
       expect(
