@@ -2,7 +2,7 @@ import { LIMITS } from '../../schemas/limits.ts'
 import type { LedgerMessage } from '../core/chainState.ts'
 import { ok, type Result } from '../core/result.ts'
 import { readLastSeq } from '../ledger/stream.ts'
-import { readMessages } from '../ledger/streamReader.ts'
+import { readStream } from '../ledger/streamReader.ts'
 import { type CliFault, describeError, unreachable } from './exit.ts'
 import { openNats } from './natsLogin.ts'
 import type { Settings } from './settings.ts'
@@ -27,7 +27,7 @@ export const openLedgerStream = async (settings: Settings, stream: string): Prom
     return ok({
       lastSeq,
       messages: (from) =>
-        readAll((signal) => readMessages(connection, { from, to: lastSeq, stream }, signal), connection),
+        readAll((signal) => readStream(connection, { from, to: lastSeq, stream }, signal), connection),
       close: () => connection.close(),
     })
   } catch (error) {

@@ -24,6 +24,8 @@ export interface SnapshotManifest extends SnapshotClaim {
   /** The commit that opened the epoch, and those that rotated the root before. */
   readonly opened: number
   readonly rotated: readonly number[]
+  /** Stored messages of these commits, in base64, for when their streams are gone: those that rotated the root at least. */
+  readonly commits: readonly string[]
   /** Length of the state, and the pieces it is stored in. */
   readonly bytes: number
   readonly pieces: number
@@ -70,6 +72,7 @@ const MEMBERS: { readonly [M in keyof SnapshotManifest]: (value: unknown) => boo
   signature: (value) => isHex(value, 128),
   opened: isCount,
   rotated: (value) => Array.isArray(value) && value.every(isCount),
+  commits: (value) => Array.isArray(value) && value.every((one) => typeof one === 'string'),
   bytes: isCount,
   pieces: isCount,
 }

@@ -3,6 +3,8 @@ export interface StoredMessage {
   readonly seq: number
   readonly subject: string
   readonly payload: Uint8Array
+  /** The stream it stands in; absent where there is only the first one. */
+  readonly stream?: string
 }
 
 /** A commit on its way into the stream; publishing it twice is publishing it once. */

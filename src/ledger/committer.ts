@@ -8,7 +8,7 @@ import type { Epoch } from './epoch.ts'
 import { describeError, faulty, type LedgerFault } from './fault.ts'
 import { createRenewal, type Renewal } from './renewal.ts'
 import { type Settlement, settleCommit } from './settle.ts'
-import type { Tip } from './tip.ts'
+import { type Tip, toNextStream } from './tip.ts'
 import { wait } from './wait.ts'
 
 /**
@@ -131,7 +131,8 @@ const openEpoch = async (now: Reign, signal: AbortSignal): Promise<End | undefin
   const opening = await options.epochs.open(now.tip, signal)
   if (!opening.ok) return { kind: 'not_opened', why: opening.error.message }
   const { message: payload, hash, seq } = opening.value.commit
-  const publication = { seq, subject: opening.value.subject, payload, messageId: toHex(hash) }
+  const place = { seq, subject: opening.value.subject, ...toNextStream(now.tip) }
+  const publication = { ...place, payload, messageId: toHex(hash) }
   const next = options.verifier.advance(now.tip, publication)
   // The HSM's root is not the pinned one, or the attestation is not by it: such an epoch must never be published.
   if (!next.ok) return { kind: 'alarm', fault: next.error }
@@ -194,7 +195,10 @@ const writeBatch = async (now: Reign, epoch: Epoch): Promise<End | undefined> =>
     kid: epoch.kid,
     sign: epoch.sign,
   })
-  const publication = { seq: place.seq, subject, payload: encoded.message, messageId: toHex(encoded.hash) }
+  const publication = {
+    ...{ seq: place.seq, subject, payload: encoded.message, messageId: toHex(encoded.hash) },
+    ...toNextStream(tip),
+  }
   const next = options.verifier.extend(tip, encoded, { view: batch.view, timeMs: place.timeMs })
   return commit(now, { publication, next, batch })
 }

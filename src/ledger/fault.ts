@@ -6,6 +6,7 @@ export type LedgerFaultKind =
   | 'stream_missing'
   | 'stream_altered'
   | 'stream_empty'
+  | 'begins_late'
   | 'wrong_origin'
   | 'head_file_missing'
   | 'head_file_unreadable'

@@ -1,8 +1,9 @@
 import type { NatsConnection } from '@nats-io/transport-node'
+import { STREAM_LEDGER } from '../../schemas/events.ts'
 import { LIMITS } from '../../schemas/limits.ts'
 import type { Scheduler, Telemetry } from '../core/ports.ts'
 import { ok } from '../core/result.ts'
-import type { CommitStream } from './commitStream.ts'
+import type { CommitStream, StoredMessage } from './commitStream.ts'
 import { describeError, faulty, type LedgerResult } from './fault.ts'
 import { followMessages, readMessages } from './streamReader.ts'
 import { type Tip, toReached, type Verifier } from './tip.ts'
@@ -58,18 +59,31 @@ export const stepToEnd = async (
   return ok(undefined)
 }
 
-/** Follows the ledger as it grows, until the signal fires. Faults as in `catchUp`. */
+/** Follows the ledger as it grows, from stream to stream, until the signal fires. Faults as in `catchUp`. */
 export const follow = async (reader: Reader, signal: AbortSignal): Promise<LedgerResult<void>> => {
   while (!signal.aborted) {
-    const messages = followMessages(reader.connection, reader.tip().view.at.seq + 1, signal)
+    const { nextStream, stream } = reader.tip().chain
+    const place = { from: reader.tip().view.at.seq + 1, stream: nextStream ?? stream ?? STREAM_LEDGER }
+    const messages = untilRolled(reader, followMessages(reader.connection, place, signal))
     const read = await readAll({ ...reader, messages, step: reader.verifier.advance }, signal)
     if (!read.ok) return read
   }
   return ok(undefined)
 }
 
+/** Nothing comes in a stream after the commit that ended it. */
+async function* untilRolled(
+  { tip }: Reader,
+  messages: AsyncIterable<StoredMessage>,
+): AsyncGenerator<StoredMessage, void, undefined> {
+  for await (const message of messages) {
+    yield message
+    if (tip().chain.nextStream !== undefined) return
+  }
+}
+
 const readAll = async (
-  reader: Reader & { readonly messages: ReturnType<typeof followMessages>; readonly step: Verifier['advance'] },
+  reader: Reader & { readonly messages: AsyncIterable<StoredMessage>; readonly step: Verifier['advance'] },
   signal: AbortSignal,
 ): Promise<LedgerResult<'ended' | 'interrupted'>> => {
   try {

@@ -16,6 +16,7 @@ import { measureClockSkew } from './clockSkew.ts'
 import { EPOCH_LIMITS } from './epoch.ts'
 import type { LedgerResult } from './fault.ts'
 import { createHeadFile, type Head, type HeadFile, readHeadFile } from './headFile.ts'
+import type { ToStream } from './ledgerStreams.ts'
 import { type Boot, bootLife, type Life, type LifeState, runLife } from './life.ts'
 import { createEventLister } from './listEvents.ts'
 import { createMetrics, type LedgerMetrics } from './metrics.ts'
@@ -68,7 +69,8 @@ export const createLedger = async (options: LedgerOptions): Promise<LedgerResult
   if (!checked.ok) return checked
   const { memories, witnesses } = recalled.value
   const watch = createAnchorWatch([...toMemory(checked.value), ...memories])
-  return ok(startService(options, { headFile, anchors, boot: { head: stream.value.lastSeq, watch, witnesses } }))
+  const { lastSeq: head, firstSeq, toStream } = stream.value
+  return ok(startService(options, { headFile, anchors, toStream, boot: { head, firstSeq, watch, witnesses } }))
 }
 
 const toMemory = (head: Head | undefined): readonly NamedMemory[] =>
@@ -79,8 +81,14 @@ const startService = (
   {
     headFile,
     anchors,
+    toStream,
     boot,
-  }: { readonly headFile: HeadFile; readonly anchors: readonly Anchor[]; readonly boot: Boot },
+  }: {
+    readonly headFile: HeadFile
+    readonly anchors: readonly Anchor[]
+    readonly toStream: ToStream
+    readonly boot: Boot
+  },
 ): LedgerService => {
   const { clock, scheduler, telemetry } = options
   const bounds: LedgerBounds = { ...DEFAULT_BOUNDS, ...options.bounds }
@@ -106,10 +114,26 @@ const startService = (
     committer: undefined,
     epoch: undefined,
     alarm: undefined,
+    toStream,
   }
   const snapshots = openSnapshots(options, state, tree)
+  const stream = createNatsStream(options.connection, (seq) => state.toStream(seq))
   const life: Life = {
-    ...{ options, bounds, check, verifier, queue, headFile, tree, checkpoints, snapshots, metrics, listeners, state },
+    ...{
+      options,
+      bounds,
+      check,
+      verifier,
+      stream,
+      queue,
+      headFile,
+      tree,
+      checkpoints,
+      snapshots,
+      metrics,
+      listeners,
+      state,
+    },
     stop: stopping.signal,
   }
   const booted = bootLife(life, boot)
@@ -129,7 +153,7 @@ const startService = (
         origin: options.pin.origin,
         tree: tree.file(),
         latest: checkpoints.latest(),
-        readBack: createNatsStream(options.connection).readBack,
+        readBack: stream.readBack,
       }),
     list: createEventLister({
       tree: tree.file,
@@ -140,7 +164,7 @@ const startService = (
       const latest = checkpoints.latest()
       return latest && formatNote(latest.note)
     },
-    measureClockSkew: () => measureClockSkew(createNatsStream(options.connection), clock),
+    measureClockSkew: () => measureClockSkew(stream, clock),
     view: () => state.tip.view,
     status: () => ({ ...toStatus(state, queue.size, checkpoints), ...toSnapshotStatus(snapshots, clock) }),
     whenReady: () => booted,

@@ -5,20 +5,20 @@ import type { Anchor } from './anchors/anchor.ts'
 import type { AnchorWatch } from './anchors/watch.ts'
 import type { AppendQueue } from './appendQueue.ts'
 import type { Checkpoints } from './checkpoints.ts'
+import type { CommitStream } from './commitStream.ts'
 import { type Committer, createCommitter, type End } from './committer.ts'
 import { answerAsWriter, askForWriter, untilVacant } from './election.ts'
 import { createEpochOpener, type Epoch } from './epoch.ts'
 import { describeError, faulty, type LedgerFault, type LedgerResult } from './fault.ts'
 import { catchUp, follow, type Reader, stepToEnd } from './follower.ts'
 import type { HeadFile } from './headFile.ts'
+import { listLedgerStreams, type ToStream, toStreamOf } from './ledgerStreams.ts'
 import type { createMetrics } from './metrics.ts'
-import { createNatsStream } from './natsStream.ts'
 import type { LedgerBounds, LedgerOptions, LedgerRole } from './options.ts'
 import type { SnapshotKeeper } from './snapshots/keeper.ts'
 import { restoreTip } from './snapshots/restore.ts'
 import { createSnapshotStore } from './snapshots/store.ts'
-import { readLastSeq } from './stream.ts'
-import type { Tip, Verifier } from './tip.ts'
+import { type Tip, toNextStream, type Verifier } from './tip.ts'
 import type { TreeKeeper } from './treeKeeper.ts'
 import { wait } from './wait.ts'
 
@@ -32,6 +32,8 @@ export interface LifeState {
   /** The last that this process made a key for; whether it is open the tip's chain tells. */
   epoch: Epoch | undefined
   alarm: LedgerFault | undefined
+  /** As the streams were when they were last listed. */
+  toStream: ToStream
 }
 
 export interface Life {
@@ -39,6 +41,7 @@ export interface Life {
   readonly bounds: LedgerBounds
   readonly check: EventCheck
   readonly verifier: Verifier
+  readonly stream: CommitStream
   readonly queue: AppendQueue
   readonly headFile: HeadFile
   readonly tree: TreeKeeper
@@ -53,6 +56,8 @@ export interface Life {
 /** What a start has to meet: the head of the stream, and what the anchors remember. */
 export interface Boot {
   readonly head: number
+  /** The first sequence that the streams still have. */
+  readonly firstSeq: number
   readonly watch: AnchorWatch
   /** Those that remember something which only a checkpoint can tell. */
   readonly witnesses: readonly Anchor[]
@@ -68,6 +73,11 @@ export const bootLife = async (life: Life, boot: Boot): Promise<LedgerResult<voi
     }
     await startFromSnapshot(life, boot)
     const from = life.state.tip.view.at.seq
+    if (from + 1 < boot.firstSeq)
+      return faulty(
+        'begins_late',
+        `the streams begin at ${boot.firstSeq}: what was before stands in the archive, and no snapshot on this machine holds. Run ledger restore`,
+      )
     const read = await catchUp({ ...reader, onTip, until: boot.head }, life.stop)
     if (life.stop.aborted) return faulty('stopped', 'the service stops')
     if (!read.ok) return read
@@ -81,13 +91,13 @@ export const bootLife = async (life: Life, boot: Boot): Promise<LedgerResult<voi
 
 /** Takes the newest snapshot that holds as the tip, so that only what came after it is read. */
 const startFromSnapshot = async (
-  { options, state, tree, snapshots, stop }: Life,
-  { head, watch }: Boot,
+  { options, state, tree, stream, snapshots, stop }: Life,
+  { head, firstSeq, watch }: Boot,
 ): Promise<void> => {
   const { connection, pin, telemetry } = options
   if (snapshots === undefined) return
-  const ports = { store: createSnapshotStore(connection), stream: createNatsStream(connection), tree: tree.file() }
-  const tip = await restoreTip({ ...ports, pin, head, watch, telemetry }, stop)
+  const ports = { store: createSnapshotStore(connection), stream, tree: tree.file() }
+  const tip = await restoreTip({ ...ports, pin, head, firstSeq, watch, telemetry }, stop)
   if (tip === undefined) return
   state.tip = tip
   snapshots.startedFrom(tip)
@@ -205,19 +215,30 @@ const followUntilVacant = async (life: Life, startsNow: boolean): Promise<Ledger
 const tryReign = async (life: Life): Promise<LedgerResult<boolean>> => {
   const { options, bounds, state, stop } = life
   const pause = () => wait(options.scheduler, bounds.writerAskIntervalMs, stop)
-  let until: number
+  let streams: Awaited<ReturnType<typeof listLedgerStreams>>
   try {
-    until = await readLastSeq(options.connection)
+    streams = await listLedgerStreams(options.connection)
   } catch (error) {
     options.telemetry.log('warn', 'the ledger cannot be read', { error: describeError(error) })
     await pause()
     return ok(false)
   }
-  const caught = await catchUp({ ...toReader(life), until }, stop)
+  const newest = streams.at(-1)
+  state.toStream = toStreamOf(streams)
+  const caught = await catchUp({ ...toReader(life), until: newest?.lastSeq ?? 0 }, stop)
   if (!caught.ok) return caught
-  const stepped = await stepToEnd(toReader(life), createNatsStream(options.connection), stop)
+  const stepped = await stepToEnd(toReader(life), life.stream, stop)
   if (!stepped.ok) return stepped
   if (stop.aborted) return ok(false)
+  const { stream: wanted } = toNextStream(state.tip)
+  if (wanted !== undefined && newest?.name !== wanted) {
+    options.telemetry.log('warn', 'the ledger goes on in another stream than the newest', {
+      wanted,
+      newest: newest?.name ?? 'none',
+    })
+    await pause()
+    return ok(false)
+  }
   const before = state.tip.view.at.epoch
   const end = await reign(life)
   const hasReigned = state.tip.view.at.epoch > before
@@ -247,7 +268,7 @@ const reign = async (life: Life): Promise<End> => {
   const opener = createEpochOpener(options)
   let answering: ReturnType<typeof answerAsWriter> | undefined
   const committer = createCommitter({
-    stream: createNatsStream(options.connection),
+    stream: life.stream,
     queue: life.queue,
     verifier: life.verifier,
     check: life.check,

@@ -1,5 +1,5 @@
 import type { NatsConnection } from '@nats-io/transport-node'
-import type { Event } from '../../schemas/events.ts'
+import { type Event, STREAM_LEDGER } from '../../schemas/events.ts'
 import { LIMITS } from '../../schemas/limits.ts'
 import type { Pin } from '../core/chainState.ts'
 import { encodeEvent, sealCommit, toHead, toSignedBytes, toSubject } from '../core/commit.ts'
@@ -11,7 +11,7 @@ import type { Publication } from './commitStream.ts'
 import type { LedgerResult } from './fault.ts'
 import { createNatsStream } from './natsStream.ts'
 import { settleCommit } from './settle.ts'
-import { createVerifier, type Tip } from './tip.ts'
+import { createVerifier, type Tip, toNextStream } from './tip.ts'
 import { wait } from './wait.ts'
 
 /** Where a commit that `ledger-root` signs stands: the head's members that do not follow from its event. */
@@ -58,14 +58,20 @@ export const appendRootCommit = async (
   signal: AbortSignal,
 ): Promise<LedgerResult<{ readonly tip: Tip; readonly unsettled?: string }>> => {
   const verifier = createVerifier(pin, createEventCheck())
-  const next = verifier.advance(tip ?? verifier.start, publication)
+  const before = tip ?? verifier.start
+  const placed = { ...publication, ...toNextStream(before) }
+  const next = verifier.advance(before, placed)
   if (!next.ok) return next
   const stop = AbortSignal.any([signal, AbortSignal.timeout(LIMITS.appendDeadlineMs)])
-  const { kind } = await settleCommit(createNatsStream(connection), publication, {
-    stop,
-    pause: () => wait(scheduler, LIMITS.republishPauseMs, stop),
-    isOverdue: () => false,
-    onDoubt: (why) => telemetry.log('warn', `${what} is in doubt`, { why }),
-  })
+  const { kind } = await settleCommit(
+    createNatsStream(connection, () => placed.stream ?? STREAM_LEDGER),
+    placed,
+    {
+      stop,
+      pause: () => wait(scheduler, LIMITS.republishPauseMs, stop),
+      isOverdue: () => false,
+      onDoubt: (why) => telemetry.log('warn', `${what} is in doubt`, { why }),
+    },
+  )
   return ok({ tip: next.value, ...(kind === 'settled' ? {} : { unsettled: kind }) })
 }

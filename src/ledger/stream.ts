@@ -8,6 +8,7 @@ import {
 } from '@nats-io/jetstream'
 import type { NatsConnection } from '@nats-io/transport-node'
 import {
+  parseLedgerStream,
   STREAM_CHECKPOINTS,
   STREAM_LEDGER,
   STREAM_SNAPSHOTS,
@@ -19,6 +20,7 @@ import {
 import { LIMITS } from '../../schemas/limits.ts'
 import { ok } from '../core/result.ts'
 import { describeError, faulty, type LedgerResult } from './fault.ts'
+import { beginOf, type LedgerStream, listLedgerStreams, type ToStream, toStreamOf } from './ledgerStreams.ts'
 
 /** What a ledger stream must say of itself, word for word. A key that is missing here may have any harmless value. */
 const REQUIRED = {
@@ -81,26 +83,41 @@ export const listDeviations = (config: Readonly<Record<string, unknown>>, replic
 
 const show = (value: unknown): string => JSON.stringify(value) ?? 'absent'
 
-/** Creates the ledger's stream; an existing one is left as it is, for `checkStream` to judge. Needs the `provision` user. */
+/** Creates the ledger's first stream where there is none of the ledger; `checkStream` judges what is there. Needs the `provision` user. */
 export const provisionStream = async (connection: NatsConnection, replicas: number): Promise<LedgerResult<void>> => {
   try {
-    const manager = await jetstreamManager(connection, { checkAPI: false, timeout: LIMITS.natsRequestTimeoutMs })
-    try {
-      await manager.streams.info(STREAM_LEDGER)
-      return ok(undefined)
-    } catch (error) {
-      if (!isStreamMissing(error)) throw error
-    }
-    await manager.streams.add({
-      ...REQUIRED,
-      subjects: [...REQUIRED.subjects],
-      name: STREAM_LEDGER,
-      num_replicas: replicas,
-    })
+    if ((await listLedgerStreams(connection)).length === 0)
+      await addLedgerStream(connection, { name: STREAM_LEDGER, replicas })
     return ok(undefined)
   } catch (error) {
     return faulty('unreachable', `cannot create the stream ${STREAM_LEDGER}: ${describeError(error)}`)
   }
+}
+
+/** Creates one of the ledger's streams. Needs the `provision` user; throws what NATS throws. */
+export const addLedgerStream = async (
+  connection: NatsConnection,
+  { name, replicas, firstSeq }: { readonly name: string; readonly replicas: number; readonly firstSeq?: number },
+): Promise<void> => {
+  const manager = await jetstreamManager(connection, { checkAPI: false, timeout: LIMITS.natsRequestTimeoutMs })
+  await manager.streams.add({
+    ...REQUIRED,
+    subjects: [...REQUIRED.subjects],
+    name,
+    num_replicas: replicas,
+    ...(firstSeq === undefined ? {} : { first_seq: firstSeq }),
+  })
+}
+
+/**
+ * Ends a stream for ever: it takes no message any more, and leaves the ledger's subjects to the next one, since no two
+ * streams may have them. Safe to repeat. Needs the `provision` user; throws what NATS throws.
+ */
+export const sealLedgerStream = async (connection: NatsConnection, name: string): Promise<void> => {
+  const manager = await jetstreamManager(connection, { checkAPI: false, timeout: LIMITS.natsRequestTimeoutMs })
+  // The client library's type of a change lacks `sealed`; it sends what it is given.
+  const change = { subjects: [`kms.ledger.ended.${parseLedgerStream(name)}`], sealed: true }
+  await manager.streams.update(name, change)
 }
 
 /** Creates the stream of checkpoints where there is none. Needs a user that may: `provision`, on the ledger's own server. */
@@ -151,40 +168,60 @@ const SNAPSHOTS = {
   max_msgs_per_subject: 1,
 }
 
-/** The stream as it stands: sequences count from 1, `lastSeq` 0 is empty. */
+/** The ledger's streams as they stand: sequences count from 1, `lastSeq` 0 is empty. */
 export interface StreamState {
   readonly lastSeq: number
+  /** The first sequence that is there: 1 until streams that were rolled are deleted. */
+  readonly firstSeq: number
+  readonly toStream: ToStream
 }
 
 /**
- * Reads the stream's configuration and state back. Faults: `stream_missing`, `stream_altered` (a deviation, or a first
- * message that is not commit 1), `unreachable`. Messages that are gone further on are found by reading: a
- * `LedgerRecovered` may have named them.
+ * Reads the streams' configuration and state back. Faults: `stream_missing`, `stream_altered` (a deviation, a first
+ * message that is not the stream's first, or a roll that was not finished), `unreachable`. Messages that are gone further on
+ * are found by reading: a `LedgerRecovered` may have named them.
  */
 export const checkStream = async (connection: NatsConnection, replicas: number): Promise<LedgerResult<StreamState>> => {
   try {
-    const manager = await jetstreamManager(connection, { checkAPI: false, timeout: LIMITS.natsRequestTimeoutMs })
-    const { config, state } = await manager.streams.info(STREAM_LEDGER)
-    const deviations = [...listDeviations({ ...config }, replicas)]
-    if (state.last_seq > 0 && state.first_seq !== 1) deviations.push(`its first message is ${state.first_seq}, not 1`)
-    return deviations.length === 0
-      ? ok({ lastSeq: state.last_seq })
+    const streams = await listLedgerStreams(connection)
+    const newest = streams.at(-1)
+    if (newest === undefined)
+      return faulty('stream_missing', `there is no stream ${STREAM_LEDGER}; run init, or restore the JetStream store`)
+    if (newest.isSealed)
+      return faulty(
+        'stream_altered',
+        `the stream ${newest.name} was ended, and the next one is not there: run ledger roll again, it goes on where it was interrupted`,
+      )
+    const deviations = listDeviations(toConfig(newest), replicas)
+    const moved = findMovedBegin(newest)
+    const all = moved === undefined ? deviations : [...deviations, moved]
+    return all.length === 0
+      ? ok({ lastSeq: newest.lastSeq, firstSeq: beginOf(streams), toStream: toStreamOf(streams) })
       : faulty(
           'stream_altered',
-          `the stream ${STREAM_LEDGER} is not as init made it: ${deviations.join('; ')}. Commits could be lost, so nothing is written to it; restore its configuration and verify the ledger`,
+          `the stream ${newest.name} is not as it was made: ${all.join('; ')}. Commits could be lost, so nothing is written to it; restore its configuration and verify the ledger`,
         )
   } catch (error) {
-    return isStreamMissing(error)
-      ? faulty('stream_missing', `there is no stream ${STREAM_LEDGER}; run init, or restore the JetStream store`)
-      : faulty('unreachable', `cannot read the stream ${STREAM_LEDGER}: ${describeError(error)}`)
+    return faulty('unreachable', `cannot read the streams of the ledger: ${describeError(error)}`)
   }
+}
+
+/** Only a stream after the first one begins where it was told to. */
+const toConfig = ({ number, config }: LedgerStream): LedgerStream['config'] =>
+  number === 1 ? config : { ...config, first_seq: undefined }
+
+/** A stream whose first messages are gone. */
+const findMovedBegin = ({ number, firstSeq, config }: LedgerStream): string | undefined => {
+  const made = number === 1 ? 1 : config['first_seq']
+  return firstSeq === made ? undefined : `its first message is ${firstSeq}, not ${show(made)}`
 }
 
 const isStreamMissing = (error: unknown): boolean =>
   error instanceof JetStreamApiError && error.code === JetStreamApiCodes.StreamNotFound
 
-/** The newest sequence in the stream, 0 if it is empty. Throws what NATS throws. */
-export const readLastSeq = async (connection: NatsConnection, stream: string = STREAM_LEDGER): Promise<number> => {
+/** The newest sequence of the ledger, 0 if it is empty. Throws what NATS throws. */
+export const readLastSeq = async (connection: NatsConnection, stream?: string): Promise<number> => {
+  if (stream === undefined) return (await listLedgerStreams(connection)).at(-1)?.lastSeq ?? 0
   const manager = await jetstreamManager(connection, { checkAPI: false, timeout: LIMITS.natsRequestTimeoutMs })
   return (await manager.streams.info(stream)).state.last_seq
 }

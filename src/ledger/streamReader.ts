@@ -1,43 +1,57 @@
 import { type ConsumerMessages, jetstream, jetstreamManager } from '@nats-io/jetstream'
 import type { NatsConnection } from '@nats-io/transport-node'
-import { STREAM_LEDGER } from '../../schemas/events.ts'
 import { LIMITS } from '../../schemas/limits.ts'
 import type { StoredMessage } from './commitStream.ts'
+import { listLedgerStreams } from './ledgerStreams.ts'
 
 /**
- * The ledger's messages from sequence `from` on, in order, as they come, until the signal fires. A jump in `seq` is a
+ * A stream's messages from sequence `from` on, in order, as they come, until the signal fires. A jump in `seq` is a
  * message that is gone. Throws what NATS throws; the caller goes on after the last message it has got.
  */
 export async function* followMessages(
   connection: NatsConnection,
-  from: number,
+  { from, stream }: { readonly from: number; readonly stream: string },
   signal: AbortSignal,
 ): AsyncGenerator<StoredMessage> {
-  for await (const { message } of consume(connection, { from }, signal)) yield message
+  for await (const { message } of consume(connection, { from, stream }, signal)) yield message
 }
 
 /**
- * The ledger's messages `from` to `to`, in order, then ends; also where the stream holds no more, so that missing
- * messages at the end end the reading too. Works for the `auditor` user. Throws what NATS throws, and when it is cut off
+ * The ledger's messages `from` to `to`, in order, then ends; also where its streams hold no more, so that missing
+ * messages at the end end the reading too. Throws what NATS throws, and when it is cut off
  * before the end: only the signal ends it early in silence.
  */
 export async function* readMessages(
   connection: NatsConnection,
-  range: { readonly from: number; readonly to: number; readonly stream?: string },
+  { from, to }: { readonly from: number; readonly to: number },
   signal: AbortSignal,
 ): AsyncGenerator<StoredMessage> {
-  if (range.from > range.to) return
-  const { from, to, stream = STREAM_LEDGER } = range
+  if (from > to) return
+  const streams = await listLedgerStreams(connection)
+  for (const [index, { name, firstSeq, lastSeq }] of streams.entries()) {
+    const isNewest = index + 1 === streams.length
+    const range = { from: Math.max(from, firstSeq), to: isNewest ? to : Math.min(to, lastSeq), stream: name }
+    if (!signal.aborted) yield* readStream(connection, range, signal)
+  }
+}
+
+/** As {@link readMessages}, of one stream by its name. */
+export async function* readStream(
+  connection: NatsConnection,
+  { from, to, stream }: { readonly from: number; readonly to: number; readonly stream: string },
+  signal: AbortSignal,
+): AsyncGenerator<StoredMessage> {
+  if (from > to) return
   const isOver = () => isUnreadable(connection, stream, to)
   for await (const { message, pending } of consume(connection, { from, stream, isOver }, signal)) {
-    if (message.seq <= range.to) yield message
-    if (message.seq >= range.to || pending === 0) return
+    if (message.seq <= to) yield message
+    if (message.seq >= to || pending === 0) return
   }
 }
 
 interface ConsumeOptions {
   readonly from: number
-  readonly stream?: string
+  readonly stream: string
   /**
    * For reading that ends with the stream. Asked when nothing has come for a while: a message that the server cannot read from
    * its disk is counted as pending and never delivered, and at the end of the stream nothing follows it.
@@ -47,7 +61,7 @@ interface ConsumeOptions {
 
 async function* consume(
   connection: NatsConnection,
-  { from, isOver, stream = STREAM_LEDGER }: ConsumeOptions,
+  { from, isOver, stream }: ConsumeOptions,
   signal: AbortSignal,
 ): AsyncGenerator<{ readonly message: StoredMessage; readonly pending: number }> {
   if (signal.aborted) return
@@ -67,7 +81,7 @@ async function* consume(
     silence?.listen()
     for await (const { seq, subject, data, info } of messages) {
       silence?.end()
-      yield { message: { seq, subject, payload: data }, pending: info.pending }
+      yield { message: { seq, subject, payload: data, stream }, pending: info.pending }
       silence?.listen()
     }
     if (isOver !== undefined && !signal.aborted && !silence?.isOver()) throw new Error('reading the ledger was cut off')

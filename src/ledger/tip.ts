@@ -21,8 +21,11 @@ export interface Tip {
   readonly view: View
   /** The Merkle tree over all sequences up to the view's, and what the last step added to it. */
   readonly tree: Growth
-  /** Every root key that was ever in force, the newest last, with the first size of a checkpoint that it may sign. */
-  readonly roots: readonly { readonly fromSize: number; readonly key: VerifyKey }[]
+  /**
+   * Every root key that was ever in force, the newest last, with the first size of a checkpoint that it may sign and, but for
+   * the pinned one, the stored message of its `RootRotated`.
+   */
+  readonly roots: readonly { readonly fromSize: number; readonly key: VerifyKey; readonly message?: Uint8Array }[]
   /** Anchors that a `LedgerRecovered` has given up. */
   readonly lost: readonly Anchor[]
   /** What stands after the view's commit and is not a valid commit; only a `LedgerRecovered` goes on. */
@@ -64,7 +67,7 @@ export const createVerifier = (pin: Pin, check: EventCheck): Verifier => {
     const { gap: _closed, ...open } = tip
     return ok({
       ...open,
-      ...toRecord(tip, step),
+      ...toRecord(tip, step, message.payload),
       chain: step.state,
       view: place(view.value, step.state, step.commit.head.timeMs),
       tree: growTree(tip.tree, gap, toLeafHash(step.commit.envelope)),
@@ -92,6 +95,12 @@ export const createVerifier = (pin: Pin, check: EventCheck): Verifier => {
   }
 }
 
+/** The stream that the next commit goes into; nothing where nobody has told of streams. */
+export const toNextStream = ({ chain }: Tip): { readonly stream?: string } => {
+  const stream = chain.nextStream ?? chain.stream
+  return stream === undefined ? {} : { stream }
+}
+
 /** The last sequence read, valid or not. */
 export const toReached = ({ chain }: Tip): number => reachedBy(chain)
 
@@ -104,8 +113,12 @@ const toBadCommit = (seq: number, reason = 'unknown'): LedgerFault => ({
 const toRecord = (
   { roots, lost }: Tip,
   { event, state }: { readonly event: LedgerEvent | undefined; readonly state: ChainState },
+  payload: Uint8Array,
 ): Pick<Tip, 'roots' | 'lost'> => ({
-  roots: event?.type === 'RootRotated' ? [...roots, { fromSize: state.seq, key: state.root }] : roots,
+  roots:
+    event?.type === 'RootRotated'
+      ? [...roots, { fromSize: state.seq, key: state.root, message: Uint8Array.from(payload) }]
+      : roots,
   lost: event?.type === 'LedgerRecovered' ? [...lost, ...event.lost] : lost,
 })
 

@@ -5,7 +5,7 @@ import { jetstream, jetstreamManager } from '@nats-io/jetstream'
 import { connect, type NatsConnection } from '@nats-io/transport-node'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { readLastSeq } from '../../src/ledger/stream.ts'
-import { readMessages } from '../../src/ledger/streamReader.ts'
+import { readStream } from '../../src/ledger/streamReader.ts'
 import { createVerifier } from '../../src/verify/verifier.ts'
 import { verifyMessages } from '../../src/verify/verifyExport.ts'
 import { createSampleHistory } from '../fixtures/ledgerHistory.ts'
@@ -71,7 +71,7 @@ it('a mirror in another account verifies like the ledger that it mirrors', async
   await expect.poll(() => readLastSeq(audit, 'LEDGER_COPY'), { timeout: 20_000 }).toBe(history.messages.length)
   const range = { from: 1, to: history.messages.length, stream: 'LEDGER_COPY' }
   const verifier = createVerifier({ pin: history.pin, anchors: [] })
-  const messages = readMessages(audit, range, AbortSignal.timeout(20_000))
+  const messages = readStream(audit, range, AbortSignal.timeout(20_000))
   const report = await verifyMessages(verifier, messages, history.messages.length)
   expect(report).toMatchObject({ verdict: 1, lastSeq: history.messages.length, findings: [] })
 })

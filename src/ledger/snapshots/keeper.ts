@@ -22,6 +22,8 @@ export const SNAPSHOT_NAME = 'view'
 export interface Snappable {
   readonly tip: Tip
   readonly epoch: Epoch
+  /** Stored messages of further commits that it is believed by, if their streams may be gone. */
+  readonly commits?: readonly Uint8Array[]
 }
 
 export interface SnapshotKeeperOptions {
@@ -103,9 +105,9 @@ export const createSnapshotKeeper = (options: SnapshotKeeperOptions): SnapshotKe
 }
 
 /** Writes over the oldest slot. Nothing comes back if it had to be given up. */
-const writeSnapshot = async (
-  { store, flushTree }: SnapshotKeeperOptions,
-  { tip, epoch }: Snappable,
+export const writeSnapshot = async (
+  { store, flushTree }: Pick<SnapshotKeeperOptions, 'store' | 'flushTree'>,
+  { tip, epoch, commits = [] }: Snappable,
   isOver: () => boolean,
 ): Promise<SnapshotManifest | undefined> => {
   await flushTree()
@@ -150,6 +152,7 @@ const writeSnapshot = async (
     signature: Buffer.from(epoch.sign(toSnapshotSigned(claim))).toString('hex'),
     opened: epoch.openedAtSeq,
     rotated: tip.roots.slice(1).map(({ fromSize }) => fromSize),
+    commits: [...tip.roots.flatMap(({ message }) => message ?? []), ...commits].map(toBase64),
     bytes,
     pieces,
   }
@@ -168,5 +171,7 @@ const findOldestSlot = async (store: SnapshotStore, origin: string): Promise<num
   }
   return oldest.slot
 }
+
+const toBase64 = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64')
 
 const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))

@@ -23,6 +23,8 @@ export interface RestoreOptions {
   readonly pin: Pin
   /** The stream's last sequence: nothing beyond it can be gone on from. */
   readonly head: number
+  /** The first sequence that is in a stream: whoever goes on from before `firstSeq` − 1 misses some. */
+  readonly firstSeq: number
   /** Told of the memories that the snapshot fits; one that it does not fit spoils it. */
   readonly watch: AnchorWatch
   /** Of this machine, compared with the ledger when it was written. Where it is used it is resumed. */
@@ -82,7 +84,7 @@ const restoreFrom = async (
 ): Promise<Result<Tip, string>> => {
   const misfit = findMisfit(options, manifest)
   if (misfit !== undefined) return wrong(misfit)
-  const evidence = await readEvidence(options.stream, options.pin, manifest)
+  const evidence = await readEvidence(options, manifest)
   if (!evidence.ok) return evidence
   const { epochKey, last } = evidence.value
   if (Buffer.from(last.state.hash).toString('hex') !== manifest.hash)
@@ -97,11 +99,12 @@ const restoreFrom = async (
 }
 
 /** What can be told without reading anything else. */
-const findMisfit = ({ pin, head }: RestoreOptions, manifest: SnapshotManifest): string | undefined => {
+const findMisfit = ({ pin, head, firstSeq }: RestoreOptions, manifest: SnapshotManifest): string | undefined => {
   const { origin, name, version, seq, opened, rotated, bytes, pieces } = manifest
   if (origin !== pin.origin) return 'it is of another ledger'
   if (name !== SNAPSHOT_NAME || version !== SNAPSHOT_VERSION) return `it is ${name} of version ${version}, not ours`
   if (seq > head) return `the ledger ends at ${head}`
+  if (seq + 1 < firstSeq) return `the streams begin at ${firstSeq}`
   if (opened > seq || rotated.some((at, index) => at >= opened || at <= (rotated[index - 1] ?? 0)))
     return 'the commits it names are not in order'
   return bytes > LIMITS.snapshotBytesMax || pieces > bytes ? 'it is too large' : undefined
@@ -137,13 +140,15 @@ const readState = async (
 const toTip = (pin: Pin, { roots, last }: SnapshotEvidence, state: SnapshotState): Result<Tip, string> => {
   const position = parseChainPosition(state.position, pin)
   if (!position.ok) return position
-  if (JSON.stringify(toChainPosition(position.value)) !== JSON.stringify(toChainPosition(last.state)))
+  // A commit that the manifest carries does not say in which stream it stood.
+  const chain = { ...last.state, stream: last.state.stream ?? position.value.stream }
+  if (JSON.stringify(toChainPosition(position.value)) !== JSON.stringify(toChainPosition(chain)))
     return wrong('its place in the chain is not that of its commit')
   if (state.range.size !== last.state.seq) return wrong('its tree has another size')
   const at = { origin: pin.origin, epoch: 0, seq: 0, hash: '', timeMs: 0 }
   return ok({
-    chain: last.state,
-    view: place({ at, ...state.folded }, last.state, last.commit.head.timeMs),
+    chain,
+    view: place({ at, ...state.folded }, chain, last.commit.head.timeMs),
     tree: { range: state.range, added: [] },
     roots,
     lost: state.lost,

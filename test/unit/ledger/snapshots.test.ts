@@ -160,6 +160,7 @@ const restore = async (
       stream: counted,
       pin: read.history.pin,
       head: stream.messages.length,
+      firstSeq: 1,
       watch: createAnchorWatch(more.memories ?? []),
       tree,
       telemetry: log,
