@@ -1,5 +1,6 @@
 import { type FileHandle, link, mkdir, open, readdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import { STREAM_LEDGER } from '../../schemas/events.ts'
 import { LIMITS } from '../../schemas/limits.ts'
 import type { LedgerMessage } from '../core/chainState.ts'
 import { ok, type Result } from '../core/result.ts'
@@ -12,13 +13,15 @@ export interface ArchiveEnd {
   /** The last sequence in the archive, and the number of its segment; 0 for none. */
   readonly seq: number
   readonly number: number
+  /** The last message in it, as it was archived. */
+  readonly message?: LedgerMessage
 }
 
 /** What is appended to an archive. */
 export interface Appending {
   readonly dir: string
-  /** The name that the lines have. */
-  readonly stream: string
+  /** The name that lines have whose message tells of no stream. */
+  readonly stream?: string
   readonly begin: ArchiveEnd
   /** The sequence after which the archive ends for now. */
   readonly last: number
@@ -36,7 +39,7 @@ export const findEnd = async (dir: string): Promise<Result<ArchiveEnd, CliFault>
   const line = await readLastLine(join(dir, name))
   const message = line === undefined ? undefined : parseExportLine(line)
   return message?.ok
-    ? ok({ seq: message.value.seq, number: Number.parseInt(name, 10) })
+    ? ok({ seq: message.value.seq, number: Number.parseInt(name, 10), message: message.value })
     : unreachable(`${join(dir, name)} does not end in an export line`)
 }
 
@@ -71,14 +74,14 @@ export const appendToArchive = async (
 }
 
 const writeSegments = async (messages: AsyncIterable<LedgerMessage>, appending: Appending): Promise<ArchiveEnd> => {
-  const { dir, stream, begin, last, segmentBytes = LIMITS.archiveSegmentBytes } = appending
+  const { dir, stream = STREAM_LEDGER, begin, last, segmentBytes = LIMITS.archiveSegmentBytes } = appending
   let { seq, number } = begin
   let segment: Segment | undefined
   try {
     for await (const message of messages) {
       if (message.seq > last) break
       segment ??= await openSegment(dir, ++number)
-      await segment.add(`${formatExactLine({ ...message, stream })}\n`)
+      await segment.add(`${formatExactLine({ stream, ...message })}\n`)
       seq = message.seq
       if (segment.bytes() >= segmentBytes) {
         await segment.finish()

@@ -4,7 +4,7 @@ import type { Pin } from '../core/chainState.ts'
 import type { Hsm, Telemetry } from '../core/ports.ts'
 import { ok, type Result } from '../core/result.ts'
 import { ensureOrigin, initLedger } from '../ledger/genesis.ts'
-import { formatVkey } from '../verify/vkey.ts'
+import { formatVkey, parseVkey } from '../verify/vkey.ts'
 import { fault, type OperatorFault } from './config.ts'
 import { openConnection } from './connections.ts'
 import { openHsm } from './openHsm.ts'
@@ -63,6 +63,7 @@ export const initKeepingHsm = async (
         scheduler: systemScheduler,
         telemetry,
         formatVkey,
+        parseVkey,
       },
       AbortSignal.timeout(LIMITS.hsmStartDeadlineMs),
     )

@@ -1,9 +1,8 @@
 import { toKid } from '../core/ed25519.ts'
-import { createEventCheck } from '../core/eventCheck.ts'
 import { ok, type Result } from '../core/result.ts'
-import { createAnchorWatch } from '../ledger/anchors/watch.ts'
-import { readWhole } from '../ledger/readWhole.ts'
-import { createVerifier } from '../ledger/tip.ts'
+import { toLedgerFiles } from '../ledger/genesis.ts'
+import { readToEnd } from '../ledger/readToEnd.ts'
+import { createTreeKeeper } from '../ledger/treeKeeper.ts'
 import { fault, type OperatorFault } from './config.ts'
 import { type OfflineLedger, recallMemories, runOffline } from './offlineLedger.ts'
 
@@ -42,18 +41,15 @@ const destroyFormer = async (
  * What both the chain and the token name. A root that the chain does not name may be one to come: a commit in doubt can name it.
  */
 const listFormer = async (ledger: OfflineLedger): Promise<Result<readonly Uint8Array[], OperatorFault>> => {
-  const { pin, connection, hsm, backend, settings } = ledger
+  const { config, pin, hsm, backend, settings, telemetry } = ledger
   const unending = new AbortController().signal
   const memories = await recallMemories(ledger, settings.required)
   if (!memories.ok) return memories
-  const watch = createAnchorWatch(memories.value)
-  const verifier = createVerifier(pin, createEventCheck())
-  const whole = await readWhole({ connection, verifier }, watch.see, unending)
-  if (!whole.ok) return fault(whole.error.message)
-  const { tip, lastSeq } = whole.value
-  const wrong = tip.gap?.fault ?? watch.judge(tip)
-  if (wrong !== undefined) return fault(wrong.message)
-  if (tip.view.at.seq < lastSeq) return fault('messages at the end of the stream are missing')
+  const tree = createTreeKeeper(toLedgerFiles(config.data_dir).tree, pin.origin, telemetry)
+  const read = await readToEnd(ledger, { memories: memories.value, tree: tree.file() }, unending)
+  await tree.close()
+  if (!read.ok) return fault(read.error.message)
+  const tip = read.value
   if (tip.chain.expects === 'epoch')
     return fault('the root in force has attested no epoch yet: start the service once, and see that it writes')
   const held = await hsm.listRoots(backend, unending)

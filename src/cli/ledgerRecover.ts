@@ -1,8 +1,10 @@
 import { LIMITS } from '../../schemas/limits.ts'
 import type { Anchor } from '../core/ledgerEvents.ts'
 import { ok, type Result } from '../core/result.ts'
+import { toLedgerFiles } from '../ledger/genesis.ts'
 import { appendRecovery, planRecovery, type RecoveryPlan } from '../ledger/recover.ts'
 import type { Tip } from '../ledger/tip.ts'
+import { createTreeKeeper } from '../ledger/treeKeeper.ts'
 import { parseAnchorFlag } from '../verify/anchors.ts'
 import { fault, type OperatorFault } from './config.ts'
 import {
@@ -56,7 +58,9 @@ const recover = async (
   const unending = new AbortController().signal
   const memories = await recallMemories(ledger, 0)
   if (!memories.ok) return memories
-  const plan = await planRecovery(ledger, memories.value, unending)
+  const tree = createTreeKeeper(toLedgerFiles(ledger.config.data_dir).tree, pin.origin, ledger.telemetry)
+  const plan = await planRecovery(ledger, { memories: memories.value, tree: tree.file() }, unending)
+  await tree.close()
   if (!plan.ok) return fault(plan.error.message)
   const agreed = agree(plan.value, lost, out)
   if (!agreed.ok) return agreed

@@ -12,6 +12,7 @@ import {
   type OfflineLedger,
   recallMemories,
   reportRound,
+  requireAnchors,
   runOffline,
 } from './offlineLedger.ts'
 
@@ -43,7 +44,8 @@ const rotate = async (
     const onStep = (before: Tip, after: Tip): void => {
       if (after.tree !== before.tree) tree.put(after.tree)
     }
-    const plan = await planRotation(ledger, { memories: memories.value, onStep }, unending)
+    const goal = { memories: memories.value, tree: tree.file(), onStep }
+    const plan = await planRotation(ledger, goal, unending)
     if (!plan.ok) return fault(plan.error.message)
     const { tip, isPending } = plan.value
     const checkpoints = createOfflineCheckpoints(ledger, { anchors: ledger.anchors, tree: tree.file })
@@ -78,17 +80,8 @@ type Sign = (at: Tip) => Promise<Result<Round, string>>
 const replace = async (ledger: OfflineLedger, tip: Tip, sign: Sign): Promise<Result<Tip, OperatorFault>> => {
   const before = await sign(tip)
   if (!before.ok) return fault(`no checkpoint was signed by the root in force: ${before.error}`)
-  const { answers } = before.value
-  reportRound(ledger, before.value)
-  const { required, requiredWitnesses } = ledger.settings
-  const kept = answers.filter((answer) => answer.kept.kind === 'kept').map(({ anchor }) => anchor)
-  const witnesses = kept.filter(({ witness }) => witness !== undefined)
-  if (answers.some((answer) => answer.kept.kind === 'disagrees' || answer.kept.kind === 'ahead'))
-    return fault('an anchor remembers another ledger, or a longer one: nothing was rotated')
-  if (kept.length < required || witnesses.length < requiredWitnesses)
-    return fault(
-      `only ${kept.length} anchors took the checkpoint, ${witnesses.length} of them witnesses: nothing was rotated`,
-    )
+  const agreed = requireAnchors(ledger, before.value)
+  if (!agreed.ok) return agreed
   const next = await appendRotation(ledger, tip, new AbortController().signal)
   return next.ok ? next : fault(next.error.message)
 }

@@ -118,3 +118,19 @@ export const reportRound = ({ out }: OfflineLedger, { answers }: Round): void =>
   for (const { anchor, kept } of answers)
     if (kept.kind !== 'kept') out.write(`the ${anchor.name} has no new checkpoint: ${kept.why}\n`)
 }
+
+/** A checkpoint must be vouched for before anything is built on it: by as many anchors as the configuration wants. */
+export const requireAnchors = (ledger: OfflineLedger, round: Round): Result<void, OperatorFault> => {
+  reportRound(ledger, round)
+  const { answers } = round
+  const { required, requiredWitnesses } = ledger.settings
+  const kept = answers.filter((answer) => answer.kept.kind === 'kept').map(({ anchor }) => anchor)
+  const witnesses = kept.filter(({ witness }) => witness !== undefined)
+  if (answers.some((answer) => answer.kept.kind === 'disagrees' || answer.kept.kind === 'ahead'))
+    return fault('an anchor remembers another ledger, or a longer one: nothing was written after the checkpoint')
+  return kept.length < required || witnesses.length < requiredWitnesses
+    ? fault(
+        `only ${kept.length} anchors took the checkpoint, ${witnesses.length} of them witnesses: nothing was written after it`,
+      )
+    : ok(undefined)
+}

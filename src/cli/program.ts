@@ -3,13 +3,14 @@ import { OPERATION_NAMES } from '../../schemas/registry.ts'
 import { EXIT } from './exit.ts'
 import { finish, withSettings } from './finish.ts'
 import { addLedger, collect } from './ledgerCommands.ts'
+import { addRolls, type RollCommands } from './rollCommands.ts'
 import { runVerb } from './runVerb.ts'
 import type { Terminal } from './terminal.ts'
 import { addVerb } from './verb.ts'
 import { VERSION } from './version.ts'
 
 /** Commands that start or make a service; they are long in loading, so each is loaded when it is asked for. */
-export interface ServiceCommands {
+export interface ServiceCommands extends RollCommands {
   /** Makes ledger and root key of a new installation. Gives the exit code. */
   init(terminal: Terminal, flags: { readonly name: string }): Promise<number>
   /** Serves until a signal comes. Gives the exit code. */
@@ -79,6 +80,7 @@ export const createProgram = (
   const ledger = addLedger(program, terminal, setExit)
   addRecover(ledger, terminal, services, setExit)
   addRoots(ledger, terminal, services, setExit)
+  addRolls(ledger, terminal, services, setExit)
   program.commandsGroup('Service:')
   addServices(program, terminal, services, setExit)
   program.helpCommand(false)

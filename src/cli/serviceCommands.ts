@@ -23,6 +23,18 @@ export const serviceCommands: ServiceCommands = {
     const { runDestroyFormerRoots } = await import('./ledgerFormerRoots.ts')
     return runDestroyFormerRoots(env, flags, { stdout, stderr })
   },
+  async roll(terminal, flags) {
+    const { runRoll } = await import('./ledgerRoll.ts')
+    return runRoll(terminal, flags)
+  },
+  async dropStream(terminal, flags) {
+    const { runDropStream } = await import('./ledgerDropStream.ts')
+    return runDropStream(terminal, flags)
+  },
+  async restore(terminal, flags) {
+    const { runRestore } = await import('./ledgerRestore.ts')
+    return runRestore(terminal, flags)
+  },
   async init({ env, stdout, stderr }, { name }) {
     const file = env['KMS_CONFIG']
     if (!file) {

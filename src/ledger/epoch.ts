@@ -84,7 +84,7 @@ const createKeyPair = (): { readonly publicKey: Uint8Array; readonly privateKey:
 /** What every event has that the service makes itself: principal is the ledger, transport internal, request id its own id. */
 export const toServiceEnvelope = (
   origin: string,
-  type: 'LedgerCreated' | 'EpochOpened' | 'RootRotated' | 'LedgerRecovered',
+  type: 'LedgerCreated' | 'EpochOpened' | 'RootRotated' | 'LedgerRecovered' | 'LedgerRolled',
   timeMs: number,
 ) => {
   const id = createUuidV7(timeMs)

@@ -3,7 +3,9 @@ import type { Pin } from '../core/chainState.ts'
 import { decodeCommit } from '../core/commit.ts'
 import { createEventCheck } from '../core/eventCheck.ts'
 import { parseLedgerEvent } from '../core/ledgerEvents.ts'
+import type { Telemetry } from '../core/ports.ts'
 import { ok } from '../core/result.ts'
+import { createAnchorWatch } from './anchors/watch.ts'
 import type { StoredMessage } from './commitStream.ts'
 import { faulty, type LedgerResult } from './fault.ts'
 import { createNatsStream } from './natsStream.ts'
@@ -19,6 +21,7 @@ export interface First {
 interface Known {
   readonly connection: NatsConnection
   readonly origin: string
+  readonly telemetry: Telemetry
   /** The raw public keys of the roots that the token holds. */
   readonly roots: readonly Uint8Array[]
   /** Whether the data directory pins this ledger. */
@@ -30,7 +33,7 @@ interface Known {
  * and the token holds the root that is in force now, after rotations. Faults: `unreachable`, `genesis_refused`, those of {@link readWhole}.
  */
 export const readExisting = async (known: Known, signal: AbortSignal): Promise<LedgerResult<First>> => {
-  const { connection, origin } = known
+  const { connection, origin, telemetry } = known
   const back = await createNatsStream(connection).readBack(1)
   if (back.kind !== 'found') return faulty('unreachable', 'commit 1 cannot be read; run init again')
   const refuse = (why: string) =>
@@ -44,7 +47,8 @@ export const readExisting = async (known: Known, signal: AbortSignal): Promise<L
   const tip = verifier.advance(verifier.start, back.message)
   if (!tip.ok) return refuse(tip.error.message)
   if (!holds(rootPublicKey)) {
-    const whole = await readWhole({ connection, verifier }, () => undefined, signal)
+    const begin = { pin, watch: createAnchorWatch([]), tree: undefined, telemetry }
+    const whole = await readWhole({ connection, verifier, begin }, () => undefined, signal)
     if (!whole.ok) return whole
     if (!holds(whole.value.tip.chain.root.raw)) return refuse('the token does not hold the root key that is in force')
   }

@@ -11,7 +11,7 @@ import { toServiceEnvelope } from './epoch.ts'
 import { type First, readExisting } from './existing.ts'
 import { describeError, faulty, type LedgerResult } from './fault.ts'
 import { formatHead } from './headFile.ts'
-import { appendRootCommit, buildRootCommit } from './rootCommit.ts'
+import { appendOffline, buildRootCommit } from './rootCommit.ts'
 import { checkServer, type SyncCheck } from './server.ts'
 import { checkStream, provisionCheckpoints, provisionSnapshots, provisionStream } from './stream.ts'
 import type { Tip } from './tip.ts'
@@ -74,6 +74,7 @@ export interface InitOptions {
   readonly telemetry: Telemetry
   /** Formats the pin for `ledger-root.vkey`. */
   formatVkey(pin: Pin): string
+  parseVkey(text: string): Result<Pin, string>
 }
 
 /**
@@ -107,6 +108,7 @@ export const initLedger = async (options: InitOptions, signal: AbortSignal): Pro
       'genesis_refused',
       `the stream holds a ledger, but the token of backend ${options.backend} lacks its keys. Use the token it was made with`,
     )
+  if (stream.value.firstSeq > 1) return readPinned(options)
   const first = isEmpty ? await createFirst(options, signal) : await readFirst(options, signal)
   return first.ok ? writePin(options, first.value, stream.value.lastSeq <= 1) : first
 }
@@ -129,7 +131,7 @@ const publishGenesis = async (
     options.hsm.signAsRoot(options.backend, { root: genesis.rootPublicKey, message }, signal),
   )
   if (!made.ok) return faulty('hsm', `the HSM cannot sign commit 1: ${made.error.message}`)
-  const appended = await appendRootCommit({ ...options, pin }, { publication: made.value, what: 'commit 1' }, signal)
+  const appended = await appendOffline({ ...options, pin }, { publication: made.value, what: 'commit 1' }, signal)
   if (!appended.ok) return appended
   const { tip, unsettled } = appended.value
   return unsettled === undefined
@@ -160,11 +162,24 @@ const readFirst = async (options: InitOptions, signal: AbortSignal): Promise<Led
   try {
     const pinned = await readIfThere(vkey)
     const isPinned = (pin: Pin) => pinned === toVkeyLine(options, pin)
-    const { connection, origin } = options
-    return await readExisting({ connection, origin, roots: roots.value, isPinned }, signal)
+    const { connection, origin, telemetry } = options
+    return await readExisting({ connection, origin, telemetry, roots: roots.value, isPinned }, signal)
   } catch (error) {
     return faulty('unreachable', `the ledger that is there cannot be read: ${describeError(error)}`)
   }
+}
+
+/** The stream that began with commit 1 was rolled and deleted: only this machine's file still says which ledger it is. */
+const readPinned = async ({ dataDir, origin, parseVkey }: InitOptions): Promise<LedgerResult<Pin>> => {
+  const { vkey } = toLedgerFiles(dataDir)
+  const text = await readIfThere(vkey)
+  const pin = text === undefined ? undefined : parseVkey(text.trim())
+  return pin?.ok && pin.value.origin === origin
+    ? pin
+    : faulty(
+        'genesis_refused',
+        `the beginning of the ledger is in no stream any more, and ${vkey} does not pin it: bring that file from the machine the ledger was made on`,
+      )
 }
 
 const toVkeyLine = ({ formatVkey }: InitOptions, pin: Pin): string => `${formatVkey(pin)}\n`

@@ -16,6 +16,7 @@ import { listLedgerStreams, type ToStream, toStreamOf } from './ledgerStreams.ts
 import type { createMetrics } from './metrics.ts'
 import type { LedgerBounds, LedgerOptions, LedgerRole } from './options.ts'
 import type { SnapshotKeeper } from './snapshots/keeper.ts'
+import { BEGINS_LATE } from './readWhole.ts'
 import { restoreTip } from './snapshots/restore.ts'
 import { createSnapshotStore } from './snapshots/store.ts'
 import { type Tip, toNextStream, type Verifier } from './tip.ts'
@@ -73,11 +74,7 @@ export const bootLife = async (life: Life, boot: Boot): Promise<LedgerResult<voi
     }
     await startFromSnapshot(life, boot)
     const from = life.state.tip.view.at.seq
-    if (from + 1 < boot.firstSeq)
-      return faulty(
-        'begins_late',
-        `the streams begin at ${boot.firstSeq}: what was before stands in the archive, and no snapshot on this machine holds. Run ledger restore`,
-      )
+    if (from + 1 < boot.firstSeq) return faulty('begins_late', `the streams begin at ${boot.firstSeq}: ${BEGINS_LATE}`)
     const read = await catchUp({ ...reader, onTip, until: boot.head }, life.stop)
     if (life.stop.aborted) return faulty('stopped', 'the service stops')
     if (!read.ok) return read

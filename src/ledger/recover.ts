@@ -9,13 +9,14 @@ import type { Clock, Hsm, Scheduler, Telemetry } from '../core/ports.ts'
 import { ok } from '../core/result.ts'
 import { createAnchorWatch, type NamedMemory } from './anchors/watch.ts'
 import type { Publication } from './commitStream.ts'
-import { askForWriter } from './election.ts'
 import { toServiceEnvelope } from './epoch.ts'
 import { faulty, type LedgerResult } from './fault.ts'
 import { skipLeaves } from './growth.ts'
+import { checkNoWriter } from './readToEnd.ts'
 import { readWhole, type Whole } from './readWhole.ts'
-import { appendRootCommit, buildRootCommit } from './rootCommit.ts'
+import { appendOffline, buildRootCommit } from './rootCommit.ts'
 import { createVerifier, type Tip, toReached } from './tip.ts'
+import type { TreeFile } from './treeFile.ts'
 
 export interface RecoverOptions {
   /** The `kms-ledger` user: reads the stream and appends one commit. */
@@ -45,15 +46,15 @@ export interface RecoveryPlan {
  */
 export const planRecovery = async (
   options: RecoverOptions,
-  memories: readonly NamedMemory[],
+  { memories, tree }: { readonly memories: readonly NamedMemory[]; readonly tree: TreeFile | undefined },
   signal: AbortSignal,
 ): Promise<LedgerResult<RecoveryPlan>> => {
-  const { connection, pin } = options
-  if ((await askForWriter(connection)) === 'alive')
-    return faulty('writer_lives', 'a service writes this ledger: stop it first, if it has not stopped by itself')
+  const { connection, pin, telemetry } = options
+  const alone = await checkNoWriter(connection)
+  if (!alone.ok) return alone
   const verifier = createVerifier(pin, createEventCheck())
   const watch = createAnchorWatch(memories)
-  const whole = await readWhole({ connection, verifier }, watch.see, signal)
+  const whole = await readWhole({ connection, verifier, begin: { pin, watch, tree, telemetry } }, watch.see, signal)
   if (!whole.ok) return whole
   const tip = missTail(whole.value)
   if (tip.view.at.seq === 0)
@@ -109,7 +110,7 @@ export const appendRecovery = async (
   const made = await buildRecovered(options, plan, word, signal)
   if (!made.ok) return made
   const publication = made.value
-  const appended = await appendRootCommit(options, { tip: plan.tip, publication, what: 'the recovery' }, signal)
+  const appended = await appendOffline(options, { tip: plan.tip, publication, what: 'the recovery' }, signal)
   if (!appended.ok) return appended
   const { tip, unsettled } = appended.value
   return unsettled === undefined

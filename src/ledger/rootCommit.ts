@@ -52,7 +52,7 @@ interface AppendOptions {
  * Appends a commit while no service runs: what no verifier would accept after `tip` is not published. Gives the tip after it, and
  * how the append ended if it was not `settled`; tried until `appendDeadlineMs`. `what` names it in the log.
  */
-export const appendRootCommit = async (
+export const appendOffline = async (
   { connection, pin, scheduler, telemetry }: AppendOptions,
   { tip, publication, what }: { readonly tip?: Tip; readonly publication: Publication; readonly what: string },
   signal: AbortSignal,

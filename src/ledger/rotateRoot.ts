@@ -1,18 +1,15 @@
 import type { NatsConnection } from '@nats-io/transport-node'
 import type { EventOf } from '../../schemas/events.ts'
 import type { Pin } from '../core/chainState.ts'
-import { createEventCheck } from '../core/eventCheck.ts'
 import { toRootAttestation } from '../core/ledgerEvents.ts'
 import type { Clock, Hsm, Scheduler, Telemetry } from '../core/ports.ts'
 import { ok, type Result } from '../core/result.ts'
-import { createAnchorWatch, type NamedMemory } from './anchors/watch.ts'
 import type { Publication } from './commitStream.ts'
-import { askForWriter } from './election.ts'
 import { toServiceEnvelope } from './epoch.ts'
 import { faulty, type LedgerResult } from './fault.ts'
-import { readWhole } from './readWhole.ts'
-import { appendRootCommit, buildRootCommit } from './rootCommit.ts'
-import { createVerifier, type Tip } from './tip.ts'
+import { checkNoWriter, type ReadGoal, readToEnd } from './readToEnd.ts'
+import { appendOffline, buildRootCommit } from './rootCommit.ts'
+import type { Tip } from './tip.ts'
 
 export interface RotateOptions {
   /** The `kms-ledger` user: reads the stream and appends one commit. */
@@ -32,43 +29,16 @@ export interface RotationPlan {
   readonly isPending: boolean
 }
 
-/**
- * Reads and verifies the whole ledger as a start does, and tells `onStep` of each commit. Faults: `writer_lives` while a service
- * writes; `bad_commit` if something is to be recovered first, or no epoch was opened since genesis; `cannot_fold`; those of the
- * anchors, which must agree.
- */
+/** Reads and verifies the whole ledger. Faults: `writer_lives` while a service writes; those of {@link readToEnd}. */
 export const planRotation = async (
-  { connection, pin }: RotateOptions,
-  {
-    memories,
-    onStep,
-  }: { readonly memories: readonly NamedMemory[]; readonly onStep: (before: Tip, after: Tip) => void },
+  options: RotateOptions,
+  goal: ReadGoal,
   signal: AbortSignal,
 ): Promise<LedgerResult<RotationPlan>> => {
-  if ((await askForWriter(connection)) === 'alive')
-    return faulty('writer_lives', 'a service writes this ledger: stop it first')
-  const watch = createAnchorWatch(memories)
-  const see = (before: Tip, after: Tip): void => {
-    watch.see(before, after)
-    onStep(before, after)
-  }
-  const whole = await readWhole({ connection, verifier: createVerifier(pin, createEventCheck()) }, see, signal)
-  if (!whole.ok) return whole
-  const { tip, lastSeq } = whole.value
-  if (tip.gap !== undefined) return { ok: false, error: tip.gap.fault }
-  if (tip.view.at.seq < lastSeq)
-    return faulty(
-      'bad_commit',
-      `the messages ${tip.view.at.seq + 1} to ${lastSeq} at the end of the stream are missing`,
-    )
-  const fault = watch.judge(tip)
-  if (fault !== undefined) return { ok: false, error: fault }
-  if (tip.view.at.epoch === 0)
-    return faulty(
-      'bad_commit',
-      'no service has opened an epoch of this ledger yet: there is nothing that a root has attested',
-    )
-  return ok({ tip, isPending: tip.chain.expects === 'epoch' })
+  const alone = await checkNoWriter(options.connection)
+  if (!alone.ok) return alone
+  const tip = await readToEnd(options, goal, signal)
+  return tip.ok ? ok({ tip: tip.value, isPending: tip.value.chain.expects === 'epoch' }) : tip
 }
 
 /**
@@ -84,7 +54,7 @@ export const appendRotation = async (
   const built = await buildRotated(options, tip, signal)
   if (!built.ok) return faulty('hsm', `the HSM cannot make or use the new root: ${built.error.message}`)
   const publication = built.value
-  const appended = await appendRootCommit(options, { tip, publication, what: 'the rotation' }, signal)
+  const appended = await appendOffline(options, { tip, publication, what: 'the rotation' }, signal)
   if (!appended.ok) return appended
   const { tip: next, unsettled } = appended.value
   return unsettled === undefined

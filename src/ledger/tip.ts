@@ -96,7 +96,7 @@ export const createVerifier = (pin: Pin, check: EventCheck): Verifier => {
 }
 
 /** The stream that the next commit goes into; nothing where nobody has told of streams. */
-export const toNextStream = ({ chain }: Tip): { readonly stream?: string } => {
+export const toNextStream = ({ chain }: Pick<Tip, 'chain'>): { readonly stream?: string } => {
   const stream = chain.nextStream ?? chain.stream
   return stream === undefined ? {} : { stream }
 }

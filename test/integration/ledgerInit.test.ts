@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { connectNats } from '../../src/ledger/connections.ts'
 import { ensureOrigin, initLedger, toLedgerFiles } from '../../src/ledger/genesis.ts'
-import { formatVkey } from '../../src/verify/vkey.ts'
+import { formatVkey, parseVkey } from '../../src/verify/vkey.ts'
 import { systemTime } from '../fixtures/fakeLedger.ts'
 import { never, unwrap } from '../fixtures/ledgerEntries.ts'
 import { type LedgerStack, startLedgerStack } from '../fixtures/ledgerStack.ts'
@@ -38,6 +38,7 @@ describe('init', () => {
       provision,
       connection,
       formatVkey,
+      parseVkey,
       ...over,
     }
     return initLedger(options, AbortSignal.timeout(10_000))

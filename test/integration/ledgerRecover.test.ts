@@ -52,7 +52,7 @@ const readMemories = async (): Promise<readonly NamedMemory[]> => {
   return head === undefined ? [] : [{ ...head, name: 'head file' }]
 }
 const plan = async (): Promise<RecoveryPlan> =>
-  unwrapLedger(await planRecovery(await options(), await readMemories(), never))
+  unwrapLedger(await planRecovery(await options(), { memories: await readMemories(), tree: undefined }, never))
 const unwrapLedger = <T>(result: { ok: true; value: T } | { ok: false; error: { message: string } }): T => {
   if (!result.ok) throw new Error(result.error.message)
   return result.value
@@ -157,10 +157,12 @@ describe('a recovery', () => {
 
   it('is not planned while a service writes, and not of a stream that holds another ledger', async () => {
     const { ledger } = await stack.openWriter()
-    expect(await planRecovery(await options(), [], never)).toMatchObject({ error: { kind: 'writer_lives' } })
+    expect(await planRecovery(await options(), { memories: [], tree: undefined }, never)).toMatchObject({
+      error: { kind: 'writer_lives' },
+    })
     await ledger.stop()
     const pin = { ...stack.pin, origin: 'older/0123456789abcdef' }
-    expect(await planRecovery({ ...(await options()), pin }, [], never)).toMatchObject({
+    expect(await planRecovery({ ...(await options()), pin }, { memories: [], tree: undefined }, never)).toMatchObject({
       error: { kind: 'bad_commit' },
     })
   })

@@ -12,7 +12,7 @@ import { createHeadFile, readHeadFile } from '../../src/ledger/headFile.ts'
 import { appendRotation, planRotation, type RotationPlan } from '../../src/ledger/rotateRoot.ts'
 import type { Tip } from '../../src/ledger/tip.ts'
 import { formatExportLine } from '../../src/verify/exportLine.ts'
-import { formatVkey } from '../../src/verify/vkey.ts'
+import { formatVkey, parseVkey } from '../../src/verify/vkey.ts'
 import { systemTime } from '../fixtures/fakeLedger.ts'
 import { drawRandom, never, unwrap } from '../fixtures/ledgerEntries.ts'
 import { type LedgerStack, startLedgerStack } from '../fixtures/ledgerStack.ts'
@@ -44,7 +44,7 @@ const init = async (hsm = stack.root) => {
   const [provision, connection] = [await stack.connect('provision'), await stack.connect('kms-ledger')]
   const sync = { monitorUrls: [stack.server.monitorUrl], assumeSyncAlways: false }
   const { dataDir, pin } = stack
-  const ledger = { dataDir, origin: pin.origin, replicas: 1, keepsCheckpoints: true, formatVkey }
+  const ledger = { dataDir, origin: pin.origin, replicas: 1, keepsCheckpoints: true, formatVkey, parseVkey }
   return initLedger({ ...(await options(hsm)), ...ledger, sync, provision, connection }, never)
 }
 const unwrapLedger = <T>(result: { ok: true; value: T } | { ok: false; error: { message: string } }): T => {
@@ -56,7 +56,7 @@ const readMemories = async (): Promise<readonly NamedMemory[]> => {
   return head === undefined ? [] : [{ ...head, name: 'head file' }]
 }
 const ask = async () =>
-  planRotation(await options(), { memories: await readMemories(), onStep: () => undefined }, never)
+  planRotation(await options(), { memories: await readMemories(), onStep: () => undefined, tree: undefined }, never)
 const plan = async (): Promise<RotationPlan> => unwrapLedger(await ask())
 
 /** As the command does, without checkpoints: those are the service's here, at its stop and after its next start. */

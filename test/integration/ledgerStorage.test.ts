@@ -13,7 +13,7 @@ import { readMessages } from '../../src/ledger/streamReader.ts'
 import { parseHeadFile } from '../../src/verify/anchors.ts'
 import type { Report } from '../../src/verify/report.ts'
 import { createVerifier } from '../../src/verify/verifier.ts'
-import { formatVkey } from '../../src/verify/vkey.ts'
+import { formatVkey, parseVkey } from '../../src/verify/vkey.ts'
 import { systemTime } from '../fixtures/fakeLedger.ts'
 import { drawRandom, never, unwrap } from '../fixtures/ledgerEntries.ts'
 import { type LedgerStack, startLedgerStack, until } from '../fixtures/ledgerStack.ts'
@@ -206,6 +206,7 @@ describe('a start on a damaged store is refused, and the verifier names the firs
         scheduler: systemTime,
         telemetry: stack.log,
         formatVkey,
+        parseVkey,
       },
       AbortSignal.timeout(10_000),
     )

@@ -33,6 +33,9 @@ const services: ServiceCommands = {
   recover: async () => 0,
   rotateRoot: async (_terminal, { yes }) => (yes ? 5 : 6),
   destroyFormerRoots: async (_terminal, { yes }) => (yes ? 3 : 4),
+  roll: async (_terminal, { archive, yes }) => (yes && archive === 'A' ? 9 : 10),
+  dropStream: async (_terminal, { archive, yes }) => (yes && archive === 'A' ? 11 : 12),
+  restore: async (_terminal, { archive, yes }) => (yes && archive === 'A' ? 13 : 14),
 }
 
 /** Runs a command line in this process, against a data directory where nothing runs. */
@@ -125,6 +128,11 @@ describe('the command line', () => {
     expect((await run(['ledger', 'rotate-root'])).code).toBe(6)
     expect((await run(['ledger', 'destroy-former-roots', '--yes'])).code).toBe(3)
     expect((await run(['ledger', 'destroy-former-roots'])).code).toBe(4)
+    for (const [index, name] of ['roll', 'drop-stream', 'restore'].entries()) {
+      expect((await run(['ledger', name, '--archive', 'A', '--yes'])).code).toBe(9 + 2 * index)
+      expect((await run(['ledger', name, '--archive', 'A'])).code).toBe(10 + 2 * index)
+      expect((await run(['ledger', name])).code).toBe(2)
+    }
   })
 })
 
