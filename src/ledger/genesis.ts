@@ -108,7 +108,7 @@ export const initLedger = async (options: InitOptions, signal: AbortSignal): Pro
       'genesis_refused',
       `the stream holds a ledger, but the token of backend ${options.backend} lacks its keys. Use the token it was made with`,
     )
-  if (stream.value.firstSeq > 1) return readPinned(options)
+  if (stream.value.firstSeq > 1 || stream.value.unfinished !== undefined) return readPinned(options)
   const first = isEmpty ? await createFirst(options, signal) : await readFirst(options, signal)
   return first.ok ? writePin(options, first.value, stream.value.lastSeq <= 1) : first
 }
@@ -169,7 +169,7 @@ const readFirst = async (options: InitOptions, signal: AbortSignal): Promise<Led
   }
 }
 
-/** The stream that began with commit 1 was rolled and deleted: only this machine's file still says which ledger it is. */
+/** A ledger in the middle of its life, whose beginning may be in no stream any more: this machine's file says which it is. */
 const readPinned = async ({ dataDir, origin, parseVkey }: InitOptions): Promise<LedgerResult<Pin>> => {
   const { vkey } = toLedgerFiles(dataDir)
   const text = await readIfThere(vkey)
@@ -178,7 +178,7 @@ const readPinned = async ({ dataDir, origin, parseVkey }: InitOptions): Promise<
     ? pin
     : faulty(
         'genesis_refused',
-        `the beginning of the ledger is in no stream any more, and ${vkey} does not pin it: bring that file from the machine the ledger was made on`,
+        `the ledger was rolled, and ${vkey} does not pin it: bring that file from the machine the ledger was made on`,
       )
 }
 

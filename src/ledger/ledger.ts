@@ -14,7 +14,7 @@ import { createAppendQueue } from './appendQueue.ts'
 import { type Checkpoints, createCheckpoints } from './checkpoints.ts'
 import { measureClockSkew } from './clockSkew.ts'
 import { EPOCH_LIMITS } from './epoch.ts'
-import type { LedgerResult } from './fault.ts'
+import { faulty, type LedgerResult } from './fault.ts'
 import { createHeadFile, type Head, type HeadFile, readHeadFile } from './headFile.ts'
 import type { ToStream } from './ledgerStreams.ts'
 import { type Boot, bootLife, type Life, type LifeState, runLife } from './life.ts'
@@ -64,6 +64,11 @@ export const createLedger = async (options: LedgerOptions): Promise<LedgerResult
   if (!recalled.ok) return recalled
   const stream = await checkStream(options.connection, options.replicas)
   if (!stream.ok) return stream
+  if (stream.value.unfinished !== undefined)
+    return faulty(
+      'stream_altered',
+      `a roll was interrupted at the stream ${stream.value.unfinished}: run ledger roll again, it goes on there`,
+    )
   const found = { origin: options.pin.origin, lastSeq: stream.value.lastSeq, path: options.headFile }
   const checked = checkHead(anchor.value, { ...found, trustOnFirstUse: options.trustOnFirstUse ?? false })
   if (!checked.ok) return checked

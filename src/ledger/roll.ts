@@ -13,7 +13,7 @@ import type { ReadOptions } from './readToEnd.ts'
 import { appendOffline } from './rootCommit.ts'
 import { writeSnapshot } from './snapshots/keeper.ts'
 import type { SnapshotStore } from './snapshots/store.ts'
-import { addLedgerStream, sealLedgerStream } from './stream.ts'
+import { addLedgerStream, keepBegin, sealLedgerStream } from './stream.ts'
 import { createVerifier, type Tip, toNextStream } from './tip.ts'
 import type { TreeFile } from './treeFile.ts'
 
@@ -154,8 +154,11 @@ export const moveOn = async (
     `the stream ${ended} does not end at ${seq}, where it was ended: stop every service that writes, and run ledger verify`,
   )
   try {
-    const streams = await listLedgerStreams(provision)
-    if (streams.some(({ name }) => name === next)) return ok(undefined)
+    const made = (await listLedgerStreams(provision)).find(({ name }) => name === next)
+    if (made !== undefined) {
+      if (made.config['first_seq'] !== undefined) await keepBegin(provision, next)
+      return ok(undefined)
+    }
     if (!(await isWhole())) return refused
     await sealLedgerStream(provision, ended)
     // Now nothing can come any more; something may have come before.

@@ -94,7 +94,10 @@ export const provisionStream = async (connection: NatsConnection, replicas: numb
   }
 }
 
-/** Creates one of the ledger's streams. Needs the `provision` user; throws what NATS throws. */
+/**
+ * Creates one of the ledger's streams, where it is not there yet, with `firstSeq` as the sequence of its first message. Safe to
+ * repeat. Needs the `provision` user; throws what NATS throws.
+ */
 export const addLedgerStream = async (
   connection: NatsConnection,
   { name, replicas, firstSeq }: { readonly name: string; readonly replicas: number; readonly firstSeq?: number },
@@ -107,6 +110,18 @@ export const addLedgerStream = async (
     num_replicas: replicas,
     ...(firstSeq === undefined ? {} : { first_seq: firstSeq }),
   })
+  if (firstSeq !== undefined) await keepBegin(connection, name)
+}
+
+/**
+ * Takes `first_seq` out of a stream's configuration again, which its first message keeps by itself: nats-server before
+ * 2.11.1 erases a stream at every restart whose first message has the configured sequence (nats-server pull request 6753).
+ */
+export const keepBegin = async (connection: NatsConnection, name: string): Promise<void> => {
+  const manager = await jetstreamManager(connection, { checkAPI: false, timeout: LIMITS.natsRequestTimeoutMs })
+  // The client library's type of a change lacks it; it sends what it is given.
+  const change: { readonly first_seq: number; readonly description?: string } = { first_seq: 0 }
+  await manager.streams.update(name, change)
 }
 
 /**
@@ -174,11 +189,13 @@ export interface StreamState {
   /** The first sequence that is there: 1 until streams that were rolled are deleted. */
   readonly firstSeq: number
   readonly toStream: ToStream
+  /** The newest stream, if a roll was interrupted at it: nothing may be written before the roll is finished. */
+  readonly unfinished?: string
 }
 
 /**
- * Reads the streams' configuration and state back. Faults: `stream_missing`, `stream_altered` (a deviation, a first
- * message that is not the stream's first, or a roll that was not finished), `unreachable`. Messages that are gone further on
+ * Reads the streams' configuration and state back. Faults: `stream_missing`, `stream_altered` (a deviation, or a first
+ * message that is not the stream's first), `unreachable`. Messages that are gone further on
  * are found by reading: a `LedgerRecovered` may have named them.
  */
 export const checkStream = async (connection: NatsConnection, replicas: number): Promise<LedgerResult<StreamState>> => {
@@ -187,34 +204,23 @@ export const checkStream = async (connection: NatsConnection, replicas: number):
     const newest = streams.at(-1)
     if (newest === undefined)
       return faulty('stream_missing', `there is no stream ${STREAM_LEDGER}; run init, or restore the JetStream store`)
-    if (newest.isSealed)
-      return faulty(
-        'stream_altered',
-        `the stream ${newest.name} was ended, and the next one is not there: run ledger roll again, it goes on where it was interrupted`,
-      )
-    const deviations = listDeviations(toConfig(newest), replicas)
-    const moved = findMovedBegin(newest)
-    const all = moved === undefined ? deviations : [...deviations, moved]
-    return all.length === 0
-      ? ok({ lastSeq: newest.lastSeq, firstSeq: beginOf(streams), toStream: toStreamOf(streams) })
+    const state = { lastSeq: newest.lastSeq, firstSeq: beginOf(streams), toStream: toStreamOf(streams) }
+    if (newest.isSealed || isHalfMade(newest)) return ok({ ...state, unfinished: newest.name })
+    const deviations = [...listDeviations(newest.config, replicas)]
+    if (newest.number === 1 && newest.firstSeq > 1) deviations.push(`its first message is ${newest.firstSeq}, not 1`)
+    return deviations.length === 0
+      ? ok(state)
       : faulty(
           'stream_altered',
-          `the stream ${newest.name} is not as it was made: ${all.join('; ')}. Commits could be lost, so nothing is written to it; restore its configuration and verify the ledger`,
+          `the stream ${newest.name} is not as it was made: ${deviations.join('; ')}. Commits could be lost, so nothing is written to it; restore its configuration and verify the ledger`,
         )
   } catch (error) {
     return faulty('unreachable', `cannot read the streams of the ledger: ${describeError(error)}`)
   }
 }
 
-/** Only a stream after the first one begins where it was told to. */
-const toConfig = ({ number, config }: LedgerStream): LedgerStream['config'] =>
-  number === 1 ? config : { ...config, first_seq: undefined }
-
-/** A stream whose first messages are gone. */
-const findMovedBegin = ({ number, firstSeq, config }: LedgerStream): string | undefined => {
-  const made = number === 1 ? 1 : config['first_seq']
-  return firstSeq === made ? undefined : `its first message is ${firstSeq}, not ${show(made)}`
-}
+/** A roll was interrupted before {@link keepBegin}. */
+const isHalfMade = ({ number, config }: LedgerStream): boolean => number > 1 && !isNothing(config['first_seq'])
 
 const isStreamMissing = (error: unknown): boolean =>
   error instanceof JetStreamApiError && error.code === JetStreamApiCodes.StreamNotFound

@@ -153,13 +153,32 @@ describe('a roll', () => {
     expect(view).toMatchObject({ at: { seq: after.view.at.seq + 2 } })
   })
 
+  it('makes streams that keep their messages when the server is restarted, killed or not', async () => {
+    await write(async (append) => void (await append(createKey(1))))
+    const { seq } = (await roll()).view.at
+    for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
+      const view = await write(async (append) => void (await append(drawRandom())))
+      await stack.server.halt(signal)
+      await stack.server.resume()
+      // JetStream answers only once it has recovered its streams.
+      const read = () => streamInfo('KMS_LEDGER_2').catch(() => undefined)
+      await expect.poll(read, { timeout: 20_000 }).toMatchObject({ state: { first_seq: seq + 1 } })
+      const { config, state } = await streamInfo('KMS_LEDGER_2')
+      expect(config).not.toHaveProperty('first_seq')
+      expect(view).toMatchObject({ at: { seq: state.last_seq } })
+    }
+  })
+
   it('is not gone on from while the next stream is missing, and says so', async () => {
     await write(async (append) => void (await append(createKey(1))))
     const rolled = await roll()
     const provision = await jetstreamManager(await stack.connect('provision'))
     await provision.streams.delete('KMS_LEDGER_2')
     const refused = await stack.open(SNAPSHOTS)
-    expect(refused).toMatchObject({ ok: false, error: { kind: 'stream_altered', message: /run ledger roll again/ } })
+    expect(refused).toMatchObject({
+      ok: false,
+      error: { kind: 'stream_altered', message: expect.stringMatching(/run ledger roll again/) },
+    })
     expect((await roll()).view.at.seq).toBe(rolled.view.at.seq)
     await write(async (append) => void (await append(drawRandom())))
   })
@@ -204,7 +223,7 @@ describe('without the streams that were deleted', () => {
     const first = unwrapLedger(await stack.open(SNAPSHOTS))
     expect(await first.ledger.whenReady()).toMatchObject({
       ok: false,
-      error: { kind: 'begins_late', message: /run ledger restore/ },
+      error: { kind: 'begins_late', message: expect.stringMatching(/run ledger restore/) },
     })
     await first.ledger.stop()
     const store = createSnapshotStore(await stack.connect('kms-ledger'))
