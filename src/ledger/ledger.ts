@@ -11,13 +11,14 @@ import { checkHead } from './anchors/headCheck.ts'
 import { recallAnchors } from './anchors/recall.ts'
 import { createAnchorWatch, type NamedMemory } from './anchors/watch.ts'
 import { createAppendQueue } from './appendQueue.ts'
+import { type Boot, bootLife } from './boot.ts'
 import { type Checkpoints, createCheckpoints } from './checkpoints.ts'
 import { measureClockSkew } from './clockSkew.ts'
 import { EPOCH_LIMITS } from './epoch.ts'
 import { faulty, type LedgerResult } from './fault.ts'
 import { createHeadFile, type Head, type HeadFile, readHeadFile } from './headFile.ts'
-import type { ToStream } from './ledgerStreams.ts'
-import { type Boot, bootLife, type Life, type LifeState, runLife } from './life.ts'
+import { beginOf, listLedgerStreams, type ToStream } from './ledgerStreams.ts'
+import { type Life, type LifeState, runLife } from './life.ts'
 import { createEventLister } from './listEvents.ts'
 import { createMetrics, type LedgerMetrics } from './metrics.ts'
 import { createNatsStream } from './natsStream.ts'
@@ -75,26 +76,77 @@ export const createLedger = async (options: LedgerOptions): Promise<LedgerResult
   const { memories, witnesses } = recalled.value
   const watch = createAnchorWatch([...toMemory(checked.value), ...memories])
   const { lastSeq: head, firstSeq, toStream } = stream.value
-  return ok(startService(options, { headFile, anchors, toStream, boot: { head, firstSeq, watch, witnesses } }))
+  return ok(startService(options, { headFile, anchors, toStream }, { head, firstSeq, watch, witnesses }))
 }
 
 const toMemory = (head: Head | undefined): readonly NamedMemory[] =>
   head === undefined ? [] : [{ name: 'head file', size: head.size, hash: head.hash }]
 
-const startService = (
+/** What was found before anything was read. */
+interface Found {
+  readonly headFile: HeadFile
+  readonly anchors: readonly Anchor[]
+  readonly toStream: ToStream
+}
+
+const startService = (options: LedgerOptions, found: Found, boot: Boot): LedgerService => {
+  const { clock, scheduler, telemetry } = options
+  const life = createLife(options, found)
+  const { state, queue, headFile, tree, checkpoints, snapshots, metrics, bounds, stream, stopping, listeners } = life
+  const booted = bootLife(life, boot)
+  const running = runLife(life, booted)
+
+  return {
+    async append(entry, signal) {
+      const { committer, role } = state
+      const isTaking = role === 'writer' && !stopping.signal.aborted && committer !== undefined
+      if (!isTaking || committer.phase === 'overdue' || committer.phase === 'ended') return NOT_WRITER
+      const answer = queue.add(entry, signal)
+      committer.wake()
+      return answer
+    },
+    prove: (query) =>
+      prove(query, {
+        origin: options.pin.origin,
+        tree: tree.file(),
+        latest: checkpoints.latest(),
+        readBack: stream.readBack,
+      }),
+    list: createEventLister({
+      tree: tree.file,
+      read: (range, signal) => readMessages(options.connection, range, signal),
+      begin: async () => beginOf(await listLedgerStreams(options.connection)),
+      telemetry,
+    }),
+    checkpoint: () => {
+      const latest = checkpoints.latest()
+      return latest && formatNote(latest.note)
+    },
+    measureClockSkew: () => measureClockSkew(stream, clock),
+    view: () => state.tip.view,
+    status: () => ({ ...toStatus(state, queue.size, checkpoints), ...toSnapshotStatus(snapshots, clock) }),
+    whenReady: () => booted,
+    onRole: (listener) => void listeners.push(listener),
+    metrics: metrics.read,
+    roots: () => state.tip.roots.map(({ key }) => key.raw),
+    async stop() {
+      stopping.abort()
+      state.committer?.stop(true)
+      const cancel = scheduler.after(bounds.drainDeadlineMs, () => state.committer?.stop(false))
+      await snapshots?.stop()
+      await running
+      cancel()
+      await Promise.all([checkpoints.close(), snapshots?.finish(findOwn(state))])
+      await tree.close()
+      await headFile.close()
+    },
+  }
+}
+
+const createLife = (
   options: LedgerOptions,
-  {
-    headFile,
-    anchors,
-    toStream,
-    boot,
-  }: {
-    readonly headFile: HeadFile
-    readonly anchors: readonly Anchor[]
-    readonly toStream: ToStream
-    readonly boot: Boot
-  },
-): LedgerService => {
+  { headFile, anchors, toStream }: Found,
+): Life & { readonly listeners: ((role: LedgerRole) => void)[]; readonly stopping: AbortController } => {
   const { clock, scheduler, telemetry } = options
   const bounds: LedgerBounds = { ...DEFAULT_BOUNDS, ...options.bounds }
   const check = createEventCheck()
@@ -123,7 +175,7 @@ const startService = (
   }
   const snapshots = openSnapshots(options, state, tree)
   const stream = createNatsStream(options.connection, (seq) => state.toStream(seq))
-  const life: Life = {
+  return {
     ...{
       options,
       bounds,
@@ -140,53 +192,7 @@ const startService = (
       state,
     },
     stop: stopping.signal,
-  }
-  const booted = bootLife(life, boot)
-  const running = runLife(life, booted)
-
-  return {
-    async append(entry, signal) {
-      const { committer, role } = state
-      const isTaking = role === 'writer' && !stopping.signal.aborted && committer !== undefined
-      if (!isTaking || committer.phase === 'overdue' || committer.phase === 'ended') return NOT_WRITER
-      const answer = queue.add(entry, signal)
-      committer.wake()
-      return answer
-    },
-    prove: (query) =>
-      prove(query, {
-        origin: options.pin.origin,
-        tree: tree.file(),
-        latest: checkpoints.latest(),
-        readBack: stream.readBack,
-      }),
-    list: createEventLister({
-      tree: tree.file,
-      read: (range, signal) => readMessages(options.connection, range, signal),
-      telemetry,
-    }),
-    checkpoint: () => {
-      const latest = checkpoints.latest()
-      return latest && formatNote(latest.note)
-    },
-    measureClockSkew: () => measureClockSkew(stream, clock),
-    view: () => state.tip.view,
-    status: () => ({ ...toStatus(state, queue.size, checkpoints), ...toSnapshotStatus(snapshots, clock) }),
-    whenReady: () => booted,
-    onRole: (listener) => void listeners.push(listener),
-    metrics: metrics.read,
-    roots: () => state.tip.roots.map(({ key }) => key.raw),
-    async stop() {
-      stopping.abort()
-      state.committer?.stop(true)
-      const cancel = scheduler.after(bounds.drainDeadlineMs, () => state.committer?.stop(false))
-      await snapshots?.stop()
-      await running
-      cancel()
-      await Promise.all([checkpoints.close(), snapshots?.finish(findOwn(state))])
-      await tree.close()
-      await headFile.close()
-    },
+    stopping,
   }
 }
 

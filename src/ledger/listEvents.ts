@@ -16,6 +16,8 @@ export interface EventSource {
    * cut off otherwise.
    */
   read(range: { readonly from: number; readonly to: number }, signal: AbortSignal): AsyncIterable<StoredMessage>
+  /** The first sequence that is in a stream: what is older stands in the archive only. */
+  begin(): Promise<number>
   readonly telemetry: Telemetry
 }
 
@@ -41,9 +43,11 @@ const list = async (query: EventsQuery, source: EventSource, signal: AbortSignal
   const tree = source.tree()
   if (tree === undefined) return fail('LEDGER_UNAVAILABLE', 'there is no tree of the ledger to check it against')
   const to = Math.min(query.to, tree.size)
-  const from = query.from.seq
+  const begin = await source.begin()
+  const place = query.from.seq < begin ? { seq: begin, index: 0 } : query.from
+  const from = place.seq
   if (from > to) return ok({ items: [] })
-  const scan = createEventScan(query, tree)
+  const scan = createEventScan({ ...query, from: place }, tree)
   let unpausedBytes = 0
   for await (const message of source.read({ from, to }, signal)) {
     if (!scan.take(message)) return refuse(scan.next().seq, source)
@@ -56,7 +60,7 @@ const list = async (query: EventsQuery, source: EventSource, signal: AbortSignal
   }
   if (!signal.aborted && !scan.skipMissing(to)) return refuse(scan.next().seq, source)
   const next = scan.next()
-  if (next.seq === from && next.index === query.from.index)
+  if (next.seq === from && next.index === place.index)
     return fail('LEDGER_UNAVAILABLE', 'the stream of the ledger did not answer in time')
   return ok({ ...scan.found(), ...(next.seq > to ? {} : { next }) })
 }

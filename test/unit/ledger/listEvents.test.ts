@@ -43,6 +43,7 @@ const listerOf = (
     async *read({ from, to }) {
       for (const message of stored) if (message.seq >= from && message.seq <= to) yield message
     },
+    begin: async () => 1,
     telemetry,
     ...more,
   })
@@ -85,6 +86,18 @@ const filters: fc.Arbitrary<EventFilter> = fc.record(
   },
   { requiredKeys: [] },
 )
+
+describe('a ledger whose older streams were deleted', () => {
+  test('is listed from the first sequence that is left, wherever the list would begin', async () => {
+    const messages = createRichHistory().messages
+    const begin = Math.ceil(lastOf(messages) / 2)
+    const left = messages.filter(({ seq }) => seq >= begin)
+    const { ask } = listerOf(messages, left, { begin: async () => begin })
+    const { items } = unwrap(await ask())
+    expect(toPlaces(items)).toEqual(toPlaces(listAll(left)))
+    expect(toPlaces(unwrap(await ask({ from: { seq: begin - 1, index: 5 } })).items)).toEqual(toPlaces(items))
+  })
+})
 
 describe('listing events of the ledger', () => {
   it('gives, page after page of any size, all that a filter wants, in order and once', async () => {
