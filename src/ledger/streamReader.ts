@@ -1,7 +1,7 @@
 import { type ConsumerMessages, jetstream, jetstreamManager } from '@nats-io/jetstream'
 import type { NatsConnection } from '@nats-io/transport-node'
-import { STREAM_LEDGER } from '../../schemas/events.ts'
 import { LIMITS } from '../../schemas/limits.ts'
+import { STREAM_LEDGER } from '../../schemas/streams.ts'
 import type { StoredMessage } from './commitStream.ts'
 
 /**
