@@ -73,6 +73,7 @@ const EVENT_KINDS = {
   PublicKeyRead: 'usage',
   LedgerHeadRead: 'usage',
   LedgerProofRead: 'usage',
+  LedgerEventsListed: 'usage',
   RequestReplayed: 'usage',
   BatchExecuted: 'usage',
   AccessDenied: 'usage',
