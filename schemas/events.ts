@@ -24,9 +24,6 @@ export type EventTypes = typeof EVENTS
 export type EventName = keyof EventTypes
 export type EventData<N extends EventName> = Static<EventTypes[N]['data']>
 
-/** Whether a commit holding an event of this type belongs on `kms.ledger.state`. Unknown types do not. */
-export const isStateEvent = (type: string): boolean => Object.hasOwn(EVENTS, type) && EVENTS[type as EventName].state
-
 /** The identity, outcome and payload of one event; the bytes are in docs/LEDGER.md. */
 export interface EventOf<N extends EventName> {
   readonly id: string
@@ -52,26 +49,3 @@ export interface EventOf<N extends EventName> {
 
 /** Any event of {@link EVENTS}, discriminated by `type`. */
 export type Event = { [N in EventName]: EventOf<N> }[EventName]
-
-export const SUBJECT_STATE = 'kms.ledger.state'
-export const SUBJECT_USAGE = 'kms.ledger.usage'
-export const STREAM_LEDGER = 'KMS_LEDGER'
-
-/** The n-th stream of the ledger, from 1: where it goes on after n − 1 `LedgerRolled`. */
-export const toLedgerStream = (number: number): string => (number === 1 ? STREAM_LEDGER : `${STREAM_LEDGER}_${number}`)
-
-/** Which of the ledger's streams has this name; nothing for any other name. */
-export const parseLedgerStream = (name: string): number | undefined => {
-  if (name === STREAM_LEDGER) return 1
-  const [, digits] = /^KMS_LEDGER_([1-9][0-9]{0,5})$/.exec(name) ?? []
-  const number = Number(digits)
-  return number > 1 ? number : undefined
-}
-
-/** Where checkpoints are kept, for whoever wants to know that the ledger was not cut. */
-export const STREAM_CHECKPOINTS = 'KMS_CHECKPOINTS'
-export const SUBJECT_CHECKPOINTS = 'kms.checkpoints'
-
-/** Snapshots of the projections: derived, and no evidence of anything. */
-export const STREAM_SNAPSHOTS = 'KMS_SNAPSHOTS'
-export const SUBJECT_SNAPSHOTS = 'kms.snapshots'

@@ -143,6 +143,8 @@ export const LIMITS = {
   snapshotRowsPerTurn: 500,
   snapshotBytesMax: 1024 * 1024 * 1024,
   snapshotsKept: 2,
+  storagePollMs: 30_000,
+  storageWarnPercent: 70,
   witnessesMax: 16,
   witnessTimeoutMs: 5_000,
   witnessIntervalMs: 10_000,

@@ -1,7 +1,7 @@
 import { type FileHandle, link, mkdir, open, readdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { STREAM_LEDGER } from '../../schemas/events.ts'
 import { LIMITS } from '../../schemas/limits.ts'
+import { STREAM_LEDGER } from '../../schemas/streams.ts'
 import type { LedgerMessage } from '../core/chainState.ts'
 import { ok, type Result } from '../core/result.ts'
 import { formatExactLine, parseExportLine } from '../verify/exportLine.ts'

@@ -1,5 +1,5 @@
 import { type Command, Option } from 'commander'
-import { STREAM_LEDGER } from '../../schemas/events.ts'
+import { STREAM_LEDGER } from '../../schemas/streams.ts'
 import { EXIT } from './exit.ts'
 import { finish, withSettings } from './finish.ts'
 import type { Terminal } from './terminal.ts'

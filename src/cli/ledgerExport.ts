@@ -1,5 +1,5 @@
 import { open, rename, rm } from 'node:fs/promises'
-import { SUBJECT_STATE } from '../../schemas/events.ts'
+import { SUBJECT_STATE } from '../../schemas/streams.ts'
 import { ok, type Result } from '../core/result.ts'
 import { formatExportLine } from '../verify/exportLine.ts'
 import { type CliFault, describeError, unreachable } from './exit.ts'

@@ -1,4 +1,4 @@
-import { STREAM_LEDGER } from '../../schemas/events.ts'
+import { STREAM_LEDGER } from '../../schemas/streams.ts'
 import type { Pin } from '../core/chainState.ts'
 import { ok, type Result } from '../core/result.ts'
 import { createReaders, type Readers, toThreadCount } from '../verify/readers.ts'
@@ -72,8 +72,7 @@ const verifySource = async (
   settings: Settings,
   { flags, verifier, point, files }: Source,
 ): Promise<Result<Report, CliFault>> => {
-  // With --fast there is little to spread: the signatures that are left out are most of the work.
-  const readers = createReaders(flags.fast ? 0 : toThreadCount())
+  const readers = createReaders(toThreadCount())
   const run = { verifier: point === undefined ? verifier : resumeVerifier(verifier, point), readers, point }
   try {
     return files === undefined

@@ -7,12 +7,12 @@ import type { Component } from '../transport/openRoutes.ts'
 import type { Connections } from './connections.ts'
 
 interface Probed {
-  readonly config: Config
-  readonly connections: Connections
-  readonly ledger: LedgerService
-  readonly hsm: Hsm
-  readonly pdp: PolicyDecisionPoint
-  readonly nats: NatsTransport
+  readonly config: { readonly hsm: Pick<Config['hsm'], 'ledger_backend'> }
+  readonly connections: { readonly [C in 'front' | 'ledger']: Pick<Connections[C], 'flush'> }
+  readonly ledger: Pick<LedgerService, 'status'>
+  readonly hsm: Pick<Hsm, 'status' | 'execute'>
+  readonly pdp: Pick<PolicyDecisionPoint, 'isReady'>
+  readonly nats: Pick<NatsTransport, 'isServing'>
 }
 
 const withDeadline = async (probe: Promise<unknown>): Promise<boolean> => {
@@ -40,6 +40,13 @@ const describeCheckpoints = ({ seq, checkpoints }: LedgerStatus): string => {
 const describeLedger = ({ inDoubt, expired, role }: LedgerStatus): string => {
   if (expired) return 'the epoch key is past its bound and cannot be renewed'
   return inDoubt ? 'in doubt' : role
+}
+
+const describeStorage = ({ storage }: LedgerStatus): Component => {
+  if (storage === undefined) return { name: 'storage', isReady: true, detail: 'nobody tells how full it is' }
+  const { usedBytes, limitBytes, isWarning } = storage
+  const detail = `${Math.floor((usedBytes / limitBytes) * 100)} % of ${limitBytes} bytes used`
+  return { name: 'storage', isReady: true, detail, ...(isWarning ? { isWarning } : {}) }
 }
 
 /** Touches NATS, the ledger, every HSM backend and the PDP for real. Nothing here holds key data. */
@@ -73,5 +80,6 @@ export const createReadiness =
       { name: 'pdp', isReady: pdp.isReady() },
       // Never a reason to send requests elsewhere: what is written is written.
       { name: 'checkpoints', isReady: true, detail: describeCheckpoints(status) },
+      describeStorage(status),
     ]
   }

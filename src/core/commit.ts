@@ -1,6 +1,8 @@
 import { blake3 } from '@noble/hashes/blake3.js'
-import { EVENTS, type Event, isStateEvent, SUBJECT_STATE, SUBJECT_USAGE } from '../../schemas/events.ts'
+import { kindOf } from '../../schemas/eventKinds.ts'
+import type { Event } from '../../schemas/events.ts'
 import { LIMITS } from '../../schemas/limits.ts'
+import { SUBJECT_STATE, SUBJECT_USAGE } from '../../schemas/streams.ts'
 import { isSignedBy, type VerifyKey } from './ed25519.ts'
 import { encodeMsgpack } from './encodeMsgpack.ts'
 import { toMerkleRoot } from './merkle.ts'
@@ -146,7 +148,7 @@ export const hashEnvelope = (envelope: Uint8Array): Uint8Array => blake3(Buffer.
 
 /** `kms.ledger.state` if any event changes state, else `kms.ledger.usage`. */
 export const toSubject = (types: readonly string[]): string =>
-  types.some(isStateEvent) ? SUBJECT_STATE : SUBJECT_USAGE
+  types.some((type) => kindOf(type) === 'state') ? SUBJECT_STATE : SUBJECT_USAGE
 
 /**
  * Syntax, limits and Merkle root of a message; says in words what is wrong. It does not judge the width of ints and
@@ -261,10 +263,9 @@ const parseHead = (bytes: Uint8Array): Result<Head, string> => {
 /** An event of a type that this reader does not know may be of either kind: it is counted, not refused. */
 const findSubjectMisfit = (subject: string, events: readonly RecordedEvent[]): string | undefined => {
   if (subject !== SUBJECT_STATE && subject !== SUBJECT_USAGE) return 'head.subject is not a subject of the ledger'
-  const mayBeState = events.some(({ type }) => isStateEvent(type) || !Object.hasOwn(EVENTS, type))
-  const isState = events.some(({ type }) => isStateEvent(type))
-  if (isState && subject === SUBJECT_USAGE) return 'a state change stands on the usage subject'
-  return subject === SUBJECT_STATE && !mayBeState ? 'no state change stands on the state subject' : undefined
+  const kinds = new Set(events.map(({ type }) => kindOf(type)))
+  if (kinds.has('state')) return subject === SUBJECT_USAGE ? 'a state change stands on the usage subject' : undefined
+  return subject === SUBJECT_STATE && !kinds.has(undefined) ? 'no state change stands on the state subject' : undefined
 }
 
 const isMap = (value: unknown): value is Readonly<Record<string, unknown>> =>

@@ -242,6 +242,8 @@ export interface LedgerStatus {
   readonly checkpoints?: CheckpointStatus
   /** The newest snapshot that this process wrote or started from; the time since, or since its last commit. */
   readonly snapshot?: { readonly seq: number; readonly ageMs: number }
+  /** How full the storage is, and whether it is time to act; absent while nobody has told a limit. */
+  readonly storage?: { readonly usedBytes: number; readonly limitBytes: number; readonly isWarning: boolean }
   /** Set when the ledger stopped for good: which sequence, and why. */
   readonly alarm?: string
 }

@@ -1,6 +1,7 @@
 import { LIMITS } from '../../schemas/limits.ts'
 import { must, ok, type Result } from './result.ts'
-import { decodeStrictMsgpack, findStrictMembers } from './strictMsgpack.ts'
+import { findStrictMembers } from './scanMsgpack.ts'
+import { decodeStrictMsgpack } from './strictMsgpack.ts'
 
 /** An event as it stands in a commit: its exact bytes, checked, and its type. {@link readFields} gives the rest. */
 export interface RecordedEvent {
@@ -22,10 +23,10 @@ export interface EventFields {
 export const parseEvent = (bytes: Uint8Array): Result<RecordedEvent, string> => {
   const members = findStrictMembers(bytes, EVENT_ENCODING, ['type', 'data'])
   if (!members.ok) return members
-  const [typeBytes, dataBytes] = members.value
-  const type = typeBytes && decode(typeBytes)
+  const [typePlace, dataPlace] = members.value
+  const type = typePlace && decode(bytes.subarray(typePlace.start, typePlace.end))
   if (typeof type !== 'string') return { ok: false, error: 'type is not a string' }
-  return isMapTag(dataBytes?.[0]) ? ok({ bytes, type }) : { ok: false, error: 'data is not a map' }
+  return isMapTag(dataPlace && bytes[dataPlace.start]) ? ok({ bytes, type }) : { ok: false, error: 'data is not a map' }
 }
 
 /** Decodes an event that {@link parseEvent} has checked. */

@@ -1,6 +1,6 @@
 import type { NatsConnection } from '@nats-io/transport-node'
-import { STREAM_LEDGER } from '../../schemas/events.ts'
 import { LIMITS } from '../../schemas/limits.ts'
+import { STREAM_LEDGER } from '../../schemas/streams.ts'
 import type { Scheduler, Telemetry } from '../core/ports.ts'
 import { ok } from '../core/result.ts'
 import type { CommitStream, StoredMessage } from './commitStream.ts'

@@ -2,7 +2,7 @@ import type { Guard } from '../../projections/guards.ts'
 import type { View } from '../../projections/view.ts'
 import { LIMITS } from '../../schemas/limits.ts'
 import { createEventCheck } from '../core/eventCheck.ts'
-import type { Clock, Ledger, LedgerStatus } from '../core/ports.ts'
+import type { Ledger } from '../core/ports.ts'
 import { fail, ok } from '../core/result.ts'
 import { formatNote } from '../core/signedNote.ts'
 import type { Anchor } from './anchors/anchor.ts'
@@ -12,11 +12,12 @@ import { recallAnchors } from './anchors/recall.ts'
 import { createAnchorWatch, type NamedMemory } from './anchors/watch.ts'
 import { createAppendQueue } from './appendQueue.ts'
 import { type Boot, bootLife } from './boot.ts'
-import { type Checkpoints, createCheckpoints } from './checkpoints.ts'
+import { createCheckpoints } from './checkpoints.ts'
 import { measureClockSkew } from './clockSkew.ts'
 import { EPOCH_LIMITS } from './epoch.ts'
 import { faulty, type LedgerResult } from './fault.ts'
 import { createHeadFile, type Head, type HeadFile, readHeadFile } from './headFile.ts'
+import { toStatus } from './ledgerStatus.ts'
 import { beginOf, listLedgerStreams, type ToStream } from './ledgerStreams.ts'
 import { type Life, type LifeState, runLife } from './life.ts'
 import { createEventLister } from './listEvents.ts'
@@ -27,6 +28,7 @@ import { prove } from './prove.ts'
 import { checkServer } from './server.ts'
 import { createSnapshotKeeper, type Snappable, type SnapshotKeeper } from './snapshots/keeper.ts'
 import { createSnapshotStore } from './snapshots/store.ts'
+import { createStorageWatch, readStorageUse, type StorageWatch } from './storageUse.ts'
 import { checkStream } from './stream.ts'
 import { readMessages } from './streamReader.ts'
 import { createVerifier } from './tip.ts'
@@ -93,6 +95,7 @@ const startService = (options: LedgerOptions, found: Found, boot: Boot): LedgerS
   const { clock, scheduler, telemetry } = options
   const life = createLife(options, found)
   const { state, queue, headFile, tree, checkpoints, snapshots, metrics, bounds, stream, stopping, listeners } = life
+  const storage = watchStorage(life)
   const booted = bootLife(life, boot)
   const running = runLife(life, booted)
 
@@ -124,13 +127,14 @@ const startService = (options: LedgerOptions, found: Found, boot: Boot): LedgerS
     },
     measureClockSkew: () => measureClockSkew(stream, clock),
     view: () => state.tip.view,
-    status: () => ({ ...toStatus(state, queue.size, checkpoints), ...toSnapshotStatus(snapshots, clock) }),
+    status: () => toStatus(life, storage),
     whenReady: () => booted,
     onRole: (listener) => void listeners.push(listener),
     metrics: metrics.read,
     roots: () => state.tip.roots.map(({ key }) => key.raw),
     async stop() {
       stopping.abort()
+      storage.close()
       state.committer?.stop(true)
       const cancel = scheduler.after(bounds.drainDeadlineMs, () => state.committer?.stop(false))
       await snapshots?.stop()
@@ -196,6 +200,14 @@ const createLife = (
   }
 }
 
+const watchStorage = ({ options: { connection, sync, scheduler, telemetry }, bounds }: Life): StorageWatch =>
+  createStorageWatch({
+    read: () => readStorageUse(connection, sync.monitorUrls),
+    intervalMs: bounds.storagePollMs,
+    scheduler,
+    telemetry,
+  })
+
 const openSnapshots = (options: LedgerOptions, state: LifeState, tree: TreeKeeper): SnapshotKeeper | undefined =>
   options.snapshots &&
   createSnapshotKeeper({
@@ -221,33 +233,12 @@ const findOwn = ({ tip, epoch }: LifeState): Snappable | undefined => {
   return isOwn && epoch !== undefined ? { tip, epoch } : undefined
 }
 
-const toSnapshotStatus = (snapshots: SnapshotKeeper | undefined, clock: Clock): Pick<LedgerStatus, 'snapshot'> => {
-  const newest = snapshots?.newest()
-  return newest === undefined ? {} : { snapshot: { seq: newest.seq, ageMs: clock.now() - newest.atMs } }
-}
-
-const toStatus = (
-  { tip, role, committer, alarm }: LifeState,
-  queued: number,
-  checkpoints: Checkpoints,
-): LedgerStatus => ({
-  role,
-  epoch: tip.view.at.epoch,
-  seq: tip.view.at.seq,
-  hash: tip.view.at.hash,
-  queued,
-  inDoubt: committer?.phase === 'in_doubt' || committer?.phase === 'overdue',
-  ...(committer?.phase === 'overdue' ? { overdue: true } : {}),
-  ...(committer?.isExpired === true ? { expired: true } : {}),
-  checkpoints: checkpoints.status(),
-  ...(alarm === undefined ? {} : { alarm: alarm.message }),
-})
-
 const DEFAULT_BOUNDS: LedgerBounds = {
   appendDeadlineMs: LIMITS.appendDeadlineMs,
   appendQueueMax: LIMITS.appendQueueMax,
   writerAskIntervalMs: LIMITS.writerAskIntervalMs,
   writerJitterMs: LIMITS.writerJitterMs,
   drainDeadlineMs: LIMITS.drainDeadlineMs,
+  storagePollMs: LIMITS.storagePollMs,
   epoch: EPOCH_LIMITS,
 }

@@ -1,7 +1,7 @@
 import { jetstreamManager } from '@nats-io/jetstream'
 import type { NatsConnection } from '@nats-io/transport-node'
-import { parseLedgerStream, STREAM_LEDGER } from '../../schemas/events.ts'
 import { LIMITS } from '../../schemas/limits.ts'
+import { parseLedgerStream, STREAM_LEDGER } from '../../schemas/streams.ts'
 
 /** One stream of the ledger, as the server tells it. */
 export interface LedgerStream {

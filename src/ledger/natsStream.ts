@@ -1,6 +1,6 @@
 import { headers, type NatsConnection } from '@nats-io/transport-node'
-import { STREAM_LEDGER } from '../../schemas/events.ts'
 import { LIMITS } from '../../schemas/limits.ts'
+import { STREAM_LEDGER } from '../../schemas/streams.ts'
 import type { CommitStream, PublishOutcome, ReadBack } from './commitStream.ts'
 import { describeError } from './fault.ts'
 import type { ToStream } from './ledgerStreams.ts'

@@ -15,6 +15,7 @@ export interface LedgerBounds {
   readonly writerAskIntervalMs: number
   readonly writerJitterMs: number
   readonly drainDeadlineMs: number
+  readonly storagePollMs: number
   readonly epoch: EpochLimits
 }
 

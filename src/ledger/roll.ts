@@ -1,5 +1,6 @@
 import type { NatsConnection } from '@nats-io/transport-node'
-import { type EventOf, parseLedgerStream, STREAM_LEDGER, toLedgerStream } from '../../schemas/events.ts'
+import type { EventOf } from '../../schemas/events.ts'
+import { parseLedgerStream, STREAM_LEDGER, toLedgerStream } from '../../schemas/streams.ts'
 import { encodeCommit, encodeEvent, toSubject } from '../core/commit.ts'
 import { rootOf } from '../core/compactRange.ts'
 import { createEventCheck } from '../core/eventCheck.ts'

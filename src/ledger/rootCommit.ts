@@ -1,6 +1,7 @@
 import type { NatsConnection } from '@nats-io/transport-node'
-import { type Event, STREAM_LEDGER } from '../../schemas/events.ts'
+import type { Event } from '../../schemas/events.ts'
 import { LIMITS } from '../../schemas/limits.ts'
+import { STREAM_LEDGER } from '../../schemas/streams.ts'
 import type { Pin } from '../core/chainState.ts'
 import { encodeEvent, sealCommit, toHead, toSignedBytes, toSubject } from '../core/commit.ts'
 import { toKid } from '../core/ed25519.ts'

@@ -7,6 +7,7 @@ import {
   StorageType,
 } from '@nats-io/jetstream'
 import type { NatsConnection } from '@nats-io/transport-node'
+import { LIMITS } from '../../schemas/limits.ts'
 import {
   parseLedgerStream,
   STREAM_CHECKPOINTS,
@@ -16,8 +17,7 @@ import {
   SUBJECT_SNAPSHOTS,
   SUBJECT_STATE,
   SUBJECT_USAGE,
-} from '../../schemas/events.ts'
-import { LIMITS } from '../../schemas/limits.ts'
+} from '../../schemas/streams.ts'
 import { ok } from '../core/result.ts'
 import { describeError, faulty, type LedgerResult } from './fault.ts'
 import { beginOf, type LedgerStream, listLedgerStreams, type ToStream, toStreamOf } from './ledgerStreams.ts'

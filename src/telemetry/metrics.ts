@@ -117,6 +117,19 @@ const CHECKPOINT_GAUGES: readonly (Named & { readonly read: (status: LedgerStatu
   },
 ]
 
+const STORAGE_GAUGES: typeof CHECKPOINT_GAUGES = [
+  {
+    name: 'kms_ledger_storage_used_bytes',
+    help: 'What the fullest server has in its JetStream store',
+    read: ({ storage }) => storage?.usedBytes,
+  },
+  {
+    name: 'kms_ledger_storage_limit_bytes',
+    help: 'How much that server takes before it refuses every message',
+    read: ({ storage }) => storage?.limitBytes,
+  },
+]
+
 const SNAPSHOT_GAUGES: typeof CHECKPOINT_GAUGES = [
   {
     name: 'kms_ledger_snapshot_seq',
@@ -146,7 +159,7 @@ const addGauge = (registry: Registry, named: Named, read: () => number): void =>
 const addLedgerGauges = (registry: Registry, status: () => LedgerStatus): void => {
   for (const { read, ...named } of LEDGER_GAUGES) addGauge(registry, named, () => read(status()))
   // No value is no statement: a process that has signed nothing yet is not zero seconds behind.
-  for (const { read, ...named } of [...CHECKPOINT_GAUGES, ...SNAPSHOT_GAUGES])
+  for (const { read, ...named } of [...CHECKPOINT_GAUGES, ...SNAPSHOT_GAUGES, ...STORAGE_GAUGES])
     new Gauge({
       ...named,
       registers: [registry],

@@ -8,6 +8,8 @@ export interface Component {
   readonly detail?: string
   /** Set if the service serves without it, all but what needs just this part. */
   readonly isOptional?: boolean
+  /** Set if somebody has to act before long, though it answers. */
+  readonly isWarning?: boolean
 }
 
 /** What the routes without token and record show. Nothing here may have key data. */
@@ -33,11 +35,13 @@ export const addOpenRoutes = (app: FastifyInstance, ports: OpenPorts): void => {
       .send(
         JSON.stringify({
           status: isReady ? 'ready' : 'not_ready',
-          components: components.map(({ name, isReady: ready, detail, isOptional }) => ({
+          ...toWarnings(components),
+          components: components.map(({ name, isReady: ready, detail, isOptional, isWarning }) => ({
             name,
             status: ready ? 'ready' : 'not_ready',
             ...(detail === undefined ? {} : { detail }),
             ...(isOptional ? { optional: true } : {}),
+            ...(isWarning ? { warning: true } : {}),
           })),
         }),
       )
@@ -47,6 +51,12 @@ export const addOpenRoutes = (app: FastifyInstance, ports: OpenPorts): void => {
     return reply.type(contentType).send(body)
   })
   app.get('/openapi.json', (_request, reply) => reply.type('application/json').send(ports.openapi()))
+}
+
+/** The names of the components that warn; no member if none does. */
+const toWarnings = (components: readonly Component[]): { readonly warnings?: readonly string[] } => {
+  const warnings = components.filter(({ isWarning }) => isWarning).map(({ name }) => name)
+  return warnings.length === 0 ? {} : { warnings }
 }
 
 /** A probe that hangs or throws is a part that is not ready. */

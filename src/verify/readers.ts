@@ -3,7 +3,7 @@ import { availableParallelism } from 'node:os'
 import { pathToFileURL } from 'node:url'
 import { Worker } from 'node:worker_threads'
 import { LIMITS } from '../../schemas/limits.ts'
-import { type Batch, createBatchReader, type ReadItem } from './readBatch.ts'
+import { type Batch, createBatchReader, type ReadItem, type ReadOptions } from './readBatch.ts'
 
 /** A batch that was read. The bytes are those that were given, which may have been away in another thread. */
 export interface FinishedBatch {
@@ -16,7 +16,7 @@ export interface Readers {
   /** How many batches are worth having in flight. */
   readonly width: number
   /** Takes the bytes over: they must fill their buffer. Rejects if a thread dies. */
-  read(batch: Batch, keys: readonly Uint8Array[]): Promise<FinishedBatch>
+  read(batch: Batch, options: ReadOptions): Promise<FinishedBatch>
   close(): Promise<void>
 }
 
@@ -34,7 +34,7 @@ const createInline = (): Readers => {
   const reader = createBatchReader()
   return {
     width: 1,
-    read: async (batch, keys) => ({ bytes: batch.bytes, items: reader.read(batch, keys) }),
+    read: async (batch, options) => ({ bytes: batch.bytes, items: reader.read(batch, options) }),
     close: async () => undefined,
   }
 }
@@ -47,17 +47,17 @@ const createPool = (threads: number, inlineBatches: number): Readers => {
   let isClosed = false
   return {
     width: threads,
-    read(batch, keys) {
+    read(batch, options) {
       if (isClosed) return Promise.reject(new Error(ENDED))
       if (left > 0) {
         left--
-        return inline.read(batch, keys)
+        return inline.read(batch, options)
       }
       // A thread is started when there is a batch for it.
       const index = next++ % threads
       const thread = pool[index] ?? createThread()
       pool[index] = thread
-      return thread.read(batch, keys)
+      return thread.read(batch, options)
     },
     async close() {
       isClosed = true
@@ -86,12 +86,12 @@ const createThread = () => {
   worker.on('error', fail)
   worker.on('exit', () => fail(new Error(ENDED)))
   return {
-    read(batch: Batch, keys: readonly Uint8Array[]): Promise<FinishedBatch> {
+    read(batch: Batch, options: ReadOptions): Promise<FinishedBatch> {
       if (fault !== undefined) return Promise.reject(fault)
       const { buffer } = batch.bytes
       return new Promise((resolve, reject) => {
         waiting.push({ resolve, reject })
-        worker.postMessage({ batch, keys }, buffer instanceof ArrayBuffer ? [buffer] : [])
+        worker.postMessage({ batch, options }, buffer instanceof ArrayBuffer ? [buffer] : [])
       })
     },
     async close(): Promise<void> {

@@ -1,4 +1,4 @@
-import { EVENTS } from '../../schemas/events.ts'
+import { kindOf } from '../../schemas/eventKinds.ts'
 import { reachedBy, settleChain, startChain, stepChain, stepVouched } from '../core/chain.ts'
 import type { Finding, LedgerMessage, Pin, Step } from '../core/chainState.ts'
 import { EMPTY_RANGE, rootOf } from '../core/compactRange.ts'
@@ -6,7 +6,7 @@ import type { Anchor } from '../core/ledgerEvents.ts'
 import { type AnchorCheck, type AnchorOutcome, createAnchorCheck } from './anchorCheck.ts'
 import type { NamedAnchor } from './anchors.ts'
 import { createFindingLog } from './findings.ts'
-import type { Vouched } from './readBatch.ts'
+import type { ReadOptions, Vouched } from './readBatch.ts'
 import { type Report, toReport } from './report.ts'
 import type { ResumePoint } from './resumePoint.ts'
 import { createTreeCheck } from './treeCheck.ts'
@@ -16,8 +16,8 @@ export interface Verifier {
   add(message: LedgerMessage): Step | undefined
   /** Takes a commit that another thread has checked, if the chain has a place for it; if not, {@link add} must judge it. */
   addVouched(vouched: Vouched): boolean
-  /** Raw public keys that the next commits may be signed by. */
-  epochKeys(): readonly Uint8Array[]
+  /** For who reads the next commits ahead of the chain. */
+  readOptions(): ReadOptions
   /** Something that is not even a message, such as a malformed line of an export. */
   addMalformed(reason: string): void
   /** Something that no chain can tell, such as that a source ends before where another run began. */
@@ -80,7 +80,9 @@ export const createVerifier = (options: VerifierOptions): Verifier => {
       return step
     },
     addVouched({ message, commit, unknownEvents, leafHash }) {
-      const next = options.fast ? undefined : stepVouched(state, message, commit)
+      // Fast reading may owe the signature of the commit before, which only a special commit or the end would ask for.
+      if (state.unchecked !== undefined) settle()
+      const next = stepVouched(state, message, commit)
       if (next === undefined) return false
       state = next
       anchors.see(commit)
@@ -88,7 +90,7 @@ export const createVerifier = (options: VerifierOptions): Verifier => {
       countCommit(tally, commit.head.count, unknownEvents)
       return true
     },
-    epochKeys: () => (state.epochKey === undefined ? [] : [state.epochKey.raw]),
+    readOptions: () => ({ signatures, keys: state.epochKey === undefined ? [] : [state.epochKey.raw] }),
     addMalformed(reason) {
       log.add([{ seq: reachedBy(state) + 1, reason, kind: 'lasting' }])
     },
@@ -137,7 +139,7 @@ const countCommit = (tally: MutableTally, count: number, unknown: number): void 
   tally.lastCount = count
 }
 
-const isUnknown = ({ type }: { readonly type: string }): boolean => !Object.hasOwn(EVENTS, type)
+const isUnknown = ({ type }: { readonly type: string }): boolean => kindOf(type) === undefined
 
 const wantsTree = ({ keepsTree, anchors }: VerifierOptions): boolean =>
   keepsTree === true || anchors.some(({ checkpoint }) => checkpoint !== undefined)

@@ -75,7 +75,7 @@ async function* readInOrder(
 ): AsyncGenerator<FinishedBatch & Pick<Batch, 'messages'>, void, undefined> {
   const ahead: Promise<FinishedBatch & Pick<Batch, 'messages'>>[] = []
   for await (const batch of batches) {
-    const reading = readers.read(batch, verifier.epochKeys()).then((finished) => ({ ...finished, ...toMetas(batch) }))
+    const reading = readers.read(batch, verifier.readOptions()).then((finished) => ({ ...finished, ...toMetas(batch) }))
     // It is awaited below, maybe after another one has failed.
     reading.catch(() => undefined)
     ahead.push(reading)

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { Guard } from '../../projections/guards.ts'
 import type { View } from '../../projections/view.ts'
-import { SUBJECT_STATE, SUBJECT_USAGE } from '../../schemas/events.ts'
+import { SUBJECT_STATE, SUBJECT_USAGE } from '../../schemas/streams.ts'
 import { startChain, stepChain } from '../../src/core/chain.ts'
 import type { Pin } from '../../src/core/chainState.ts'
 import { decodeCommit } from '../../src/core/commit.ts'

@@ -1,7 +1,7 @@
 import { jetstreamManager } from '@nats-io/jetstream'
 import { headers as createHeaders, type NatsConnection } from '@nats-io/transport-node'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { STREAM_LEDGER } from '../../schemas/events.ts'
+import { STREAM_LEDGER } from '../../schemas/streams.ts'
 import { type Stack, startStack } from '../fixtures/stack.ts'
 import { type Clients, connectAs, openClients } from '../fixtures/stackClients.ts'
 import { listEvents, readLedger } from '../fixtures/stackLedger.ts'

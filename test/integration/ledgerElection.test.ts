@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { SUBJECT_USAGE } from '../../schemas/events.ts'
+import { SUBJECT_USAGE } from '../../schemas/streams.ts'
 import { startChain, stepChain } from '../../src/core/chain.ts'
 import { WRITER_SUBJECT } from '../../src/ledger/election.ts'
 import { lidOf } from '../fixtures/history.ts'

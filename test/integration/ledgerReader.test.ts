@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { STREAM_LEDGER } from '../../schemas/events.ts'
+import { STREAM_LEDGER } from '../../schemas/streams.ts'
 import { followMessages, readMessages } from '../../src/ledger/streamReader.ts'
 import { drawRandom, never, unwrap } from '../fixtures/ledgerEntries.ts'
 import { type LedgerStack, type OpenLedger, startLedgerStack } from '../fixtures/ledgerStack.ts'

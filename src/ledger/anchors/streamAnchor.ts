@@ -1,5 +1,5 @@
 import type { NatsConnection } from '@nats-io/transport-node'
-import { STREAM_CHECKPOINTS, SUBJECT_CHECKPOINTS } from '../../../schemas/events.ts'
+import { STREAM_CHECKPOINTS, SUBJECT_CHECKPOINTS } from '../../../schemas/streams.ts'
 import { formatNote, parseNote } from '../../core/signedNote.ts'
 import { describeError } from '../fault.ts'
 import { createStreamSubjects } from '../streamSubjects.ts'

@@ -1,5 +1,5 @@
 import type { NatsConnection } from '@nats-io/transport-node'
-import { STREAM_SNAPSHOTS, SUBJECT_SNAPSHOTS } from '../../../schemas/events.ts'
+import { STREAM_SNAPSHOTS, SUBJECT_SNAPSHOTS } from '../../../schemas/streams.ts'
 import { must } from '../../core/result.ts'
 import { createStreamSubjects } from '../streamSubjects.ts'
 

@@ -32,6 +32,25 @@ describe('routes without token', () => {
     expect(await answer.text()).not.toContain('MARKER')
   })
 
+  test('a part that warns is named, and is still ready', async () => {
+    const readiness = async () => [
+      { name: 'nats', isReady: true },
+      { name: 'storage', isReady: true, detail: '71 % used', isWarning: true },
+    ]
+    const answer = await (await start(undefined, { ...OPEN, readiness })).ask('/readyz')
+    expect([answer.status, await answer.json()]).toEqual([
+      200,
+      {
+        status: 'ready',
+        warnings: ['storage'],
+        components: [
+          { name: 'nats', status: 'ready' },
+          { name: 'storage', status: 'ready', detail: '71 % used', warning: true },
+        ],
+      },
+    ])
+  })
+
   test('are absent from the main listener when they have one of their own', async () => {
     const { ask } = await start(undefined, undefined)
     const server = createRestGateway({

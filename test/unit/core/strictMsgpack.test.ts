@@ -2,7 +2,8 @@ import fc from 'fast-check'
 import { Packr } from 'msgpackr'
 import { describe, expect, test } from 'vitest'
 import { encodeMsgpack } from '../../../src/core/encodeMsgpack.ts'
-import { decodeStrictMsgpack, findStrictMembers } from '../../../src/core/strictMsgpack.ts'
+import { findStrictMembers } from '../../../src/core/scanMsgpack.ts'
+import { decodeStrictMsgpack } from '../../../src/core/strictMsgpack.ts'
 
 const STRICT = { depthMax: 8, allowFloats: false, allowNil: false }
 const LENIENT = { depthMax: 8, allowFloats: true, allowNil: true }
@@ -45,6 +46,14 @@ const REFUSED: readonly (readonly [string, string, string])[] = [
 describe('strict decoding', () => {
   test.each(REFUSED)('refuses %s', (_name, bytes, error) => {
     expect(errorOf(hex(bytes))).toBe(error)
+    const inMap = Buffer.concat([hex('81 a178'), hex(bytes)])
+    const scanned = findStrictMembers(inMap, { ...STRICT, depthMax: STRICT.depthMax + 1 }, [])
+    expect(scanned).toEqual({ ok: false, error: error.replace('than 8', 'than 9') })
+  })
+
+  test('says where the members stand that it is asked for', () => {
+    const found = findStrictMembers(hex('83 a161 c3 a162 81a17801 a163 cd0100'), STRICT, ['b', 'c', 'd'])
+    expect(found).toEqual({ ok: true, value: [{ start: 6, end: 10 }, { start: 12, end: 15 }, undefined] })
   })
 
   test('accepts eight levels, every width of int and length, and nil and floats where they are allowed', () => {
@@ -124,6 +133,7 @@ describe('strict decoding', () => {
         const isMap =
           made.ok && typeof made.value === 'object' && !Array.isArray(made.value) && !(made.value instanceof Uint8Array)
         expect(scanned.ok).toBe(isMap)
+        if (!made.ok && !scanned.ok && scanned.error !== 'is not a map') expect(scanned.error).toBe(made.error)
       }),
       { numRuns: 2000 },
     )

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest'
-import { SUBJECT_USAGE } from '../../../schemas/events.ts'
+import { SUBJECT_USAGE } from '../../../schemas/streams.ts'
 import { encodeCommit, encodeEvent } from '../../../src/core/commit.ts'
 import { createEventCheck } from '../../../src/core/eventCheck.ts'
 import { must } from '../../../src/core/result.ts'

@@ -88,7 +88,7 @@ const filters: fc.Arbitrary<EventFilter> = fc.record(
 )
 
 describe('a ledger whose older streams were deleted', () => {
-  test('is listed from the first sequence that is left, wherever the list would begin', async () => {
+  it('is listed from the first sequence that is left, wherever the list would begin', async () => {
     const messages = createRichHistory().messages
     const begin = Math.ceil(lastOf(messages) / 2)
     const left = messages.filter(({ seq }) => seq >= begin)

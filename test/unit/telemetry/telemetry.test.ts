@@ -99,6 +99,17 @@ describe('metrics', () => {
     expect(body).toContain('kms_ledger_snapshot_age_seconds 1.5')
   })
 
+  test('the use of the storage and its limit are gauges, and have no value while nobody tells', async () => {
+    const { telemetry } = capture()
+    let status: LedgerStatus = { role: 'writer', epoch: 2, seq: 9, hash: '', queued: 0, inDoubt: false }
+    telemetry.metrics.registerGauges({ ledgerStatus: () => status })
+    expect((await telemetry.metrics.render()).body).not.toMatch(/^kms_ledger_storage_/m)
+    status = { ...status, storage: { usedBytes: 700, limitBytes: 1000, isWarning: true } }
+    const { body } = await telemetry.metrics.render()
+    expect(body).toContain('kms_ledger_storage_used_bytes 700')
+    expect(body).toContain('kms_ledger_storage_limit_bytes 1000')
+  })
+
   test('the age of the last anchored checkpoint is a gauge, and has no value before there is one', async () => {
     const { telemetry } = capture()
     const status = { role: 'writer', epoch: 2, seq: 9, hash: '', queued: 0, inDoubt: false } as const

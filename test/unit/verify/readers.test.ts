@@ -9,7 +9,13 @@ import { createReaders, type Readers } from '../../../src/verify/readers.ts'
 import { createVerifier } from '../../../src/verify/verifier.ts'
 import { verifyExport, verifyMessages } from '../../../src/verify/verifyExport.ts'
 import { countOf, isLongRun } from '../../fixtures/counts.ts'
-import { createHistory, createSampleHistory, type History, toEncrypted } from '../../fixtures/ledgerHistory.ts'
+import {
+  createHistory,
+  createSampleHistory,
+  createSigner,
+  type History,
+  toEncrypted,
+} from '../../fixtures/ledgerHistory.ts'
 import { createMendedHistory, createRichHistory } from '../../fixtures/richHistory.ts'
 import { createTamperings, createTwin, type Messages } from '../../fixtures/tamperings.ts'
 
@@ -32,11 +38,17 @@ async function* from(messages: Messages) {
 const toLines = (messages: Messages): string => messages.map((message) => `${formatExportLine(message)}\n`).join('')
 
 /** The judge without anyone who vouches. */
-const judge = ({ pin }: History, messages: Messages, lastSeq?: number) => {
-  const verifier = createVerifier({ pin, anchors: [] })
+const judge = (
+  { pin }: History,
+  messages: Messages,
+  { lastSeq, fast = false }: { readonly lastSeq?: number; readonly fast?: boolean } = {},
+) => {
+  const verifier = createVerifier({ pin, anchors: [], fast })
   for (const message of messages) verifier.add(message)
   return verifier.finish(lastSeq)
 }
+
+const NO_KEYS = { keys: [], signatures: 'all' } as const
 
 /** A long ledger, of several batches, in which every kind of commit stands somewhere. */
 const createLongHistory = (): History => {
@@ -76,10 +88,14 @@ describe('reading in threads', () => {
               expect({ name, ...(await verifyExport(verifier(), chunksOf(toLines(messages)), threads)) }).toEqual(
                 expected,
               )
+              const fast = createVerifier({ pin: history.pin, anchors: [], fast: true })
+              expect({ name, ...(await verifyExport(fast, chunksOf(toLines(messages)), threads)) }).toEqual({
+                ...{ name, ...judge(history, messages, { fast: true }) },
+              })
               const lastSeq = Math.max(...messages.map(({ seq }) => seq))
               const asStream = await verifyMessages(verifier(), from(messages), lastSeq, threads)
               const isCut = messages.findIndex(({ seq }) => seq === lastSeq) < messages.length - 1
-              if (!isCut) expect({ name, ...asStream }).toEqual({ name, ...judge(history, messages, lastSeq) })
+              if (!isCut) expect({ name, ...asStream }).toEqual({ name, ...judge(history, messages, { lastSeq }) })
             }),
             { numRuns: countOf('differential') },
           )
@@ -93,7 +109,7 @@ describe('reading in threads', () => {
     const counts: number[] = []
     for (let time = 0; time < 3; time++)
       for await (const { bytes, messages: metas = [] } of toMessageBatches(from(messages))) {
-        const items = reader.read({ bytes, messages: metas }, [])
+        const items = reader.read({ bytes, messages: metas }, NO_KEYS)
         // What postMessage does to a batch on its way back.
         structuredClone({ bytes, items }, { transfer: [bytes.buffer as ArrayBuffer] })
         counts.push(items.filter(({ vouched }) => vouched !== undefined).length)
@@ -105,7 +121,7 @@ describe('reading in threads', () => {
   test('is refused, not waited for, when a thread has ended', async () => {
     const readers = createReaders(1)
     await readers.close()
-    await expect(readers.read({ bytes: new Uint8Array(1) }, [])).rejects.toThrow('a thread of the verifier ended')
+    await expect(readers.read({ bytes: new Uint8Array(1) }, NO_KEYS)).rejects.toThrow('a thread of the verifier ended')
   })
 })
 
@@ -117,13 +133,13 @@ describe('a commit that somebody vouches for', () => {
       state = stepChain(state, message, { signatures: 'all' }).state
     return state
   }
-  const read = (messages: Messages, keys: readonly Uint8Array[]) =>
+  const read = (messages: Messages, keys: readonly Uint8Array[], signatures: 'all' | 'fast' = 'all') =>
     createBatchReader().read(
       {
         bytes: Buffer.concat(messages.map(({ payload }) => payload)),
         messages: messages.map(({ payload, ...message }) => ({ ...message, length: payload.length })),
       },
-      keys,
+      { keys, signatures },
     )
   const state = upTo(2)
   const [item] = read(history.messages.slice(2, 3), [state.epochKey?.raw ?? Buffer.alloc(32)])
@@ -159,5 +175,20 @@ describe('a commit that somebody vouches for', () => {
     expect(read(history.messages.slice(2, 3), [])[0]?.vouched).toBeUndefined()
     expect(read(history.messages.slice(1, 3), []).map(({ vouched: has }) => has !== undefined)).toEqual([false, true])
     expect(read(history.messages.slice(2, 3), [Buffer.alloc(32, 2)])[0]?.vouched).toBeUndefined()
+  })
+
+  test('is covered, in fast reading, by the next commit of its batch, which names it', () => {
+    const longer = createHistory()
+    longer.created()
+    longer.opened('epoch-1')
+    const forged = { signer: createSigner('stranger'), kid: createSigner('epoch-1').kid }
+    longer.append([toEncrypted(1)])
+    const { hash: prev } = longer.append([toEncrypted(2)], forged)
+    longer.append([toEncrypted(3)], { prev })
+    longer.append([toEncrypted(4)], forged)
+    const found = (signatures: 'all' | 'fast') =>
+      read(longer.messages.slice(1), [], signatures).map(({ vouched: has }) => has !== undefined)
+    expect(found('all')).toEqual([false, true, false, true, false])
+    expect(found('fast')).toEqual([false, true, true, true, false])
   })
 })
