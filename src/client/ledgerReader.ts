@@ -106,9 +106,8 @@ export const openLedgerReader = (options: LedgerReaderOptions): LedgerReader => 
       // The chain as far as it was read: ahead of `state` while a commit is being given out, or a gap is open.
       let read = state
       const findings: Finding[] = []
-      const { connection, stream, until } = options
-      const pulling = { reached: () => read, endsAtLast: until === 'last', ...(stream === undefined ? {} : { stream }) }
-      for await (const { message, isLast } of pullLedger(connection, pulling, signal)) {
+      const pulling = { reached: () => read, endsAtLast: options.until === 'last', stream: options.stream }
+      for await (const { message, isLast } of pullLedger(options.connection, pulling, signal)) {
         const before = read
         const step = stepChain(read, message, { signatures: 'all' })
         read = step.state

@@ -18,7 +18,7 @@ export interface PullOptions {
   /** The chain with all that was pulled so far: where to go on, and in which stream. */
   readonly reached: () => ChainState
   /** Where to begin if the chain says nothing of it; else the ledger's oldest stream. */
-  readonly stream?: string
+  readonly stream: string | undefined
   /** Whether to end where the ledger ends at that moment; else waits for more. */
   readonly endsAtLast: boolean
 }
