@@ -1,27 +1,23 @@
-import { type NatsConnection, TimeoutError } from '@nats-io/transport-node'
-import { STREAM_LEDGER } from '../../schemas/events.ts'
+import { TimeoutError } from '@nats-io/transport-node'
 import { LIMITS } from '../../schemas/limits.ts'
-import { getMessages, type StreamMessage } from '../client/ledgerGets.ts'
-import { listLedgerStreams, readStreamEnds, type StreamEnds } from '../client/ledgerStreams.ts'
+import type { StreamMessage } from '../client/ledgerGets.ts'
+import { openStoredLedger, type StoredLedger } from '../client/storedLedger.ts'
 import { ok, type Result } from '../core/result.ts'
 import { type CliFault, describeError, unreachable } from './exit.ts'
 import { openNats } from './natsLogin.ts'
 import type { Settings } from './settings.ts'
 
 /** The ledger as its streams hold it, up to the last sequence there was when it was opened. */
-export interface LedgerStreams {
-  /** Where the ledger begins there: after 1 once older streams are archived and deleted. */
-  readonly begin: { readonly seq: number; readonly stream: string }
-  readonly lastSeq: number
+export interface LedgerStreams extends Pick<StoredLedger, 'begin' | 'lastSeq'> {
   /**
-   * The messages in order, from a sequence on, once, each with the name of its stream (in a mirror, of the stream that it
-   * mirrors); throws when the server is lost or goes silent, never ends early because of that.
+   * The messages in order, from a sequence on, each with the name of its stream; throws when the server is lost or goes
+   * silent, never ends early because of that.
    */
   messages(from: number): AsyncGenerator<StreamMessage>
   close(): Promise<void>
 }
 
-/** Opens all streams of the ledger, or only the one that is named, as the `auditor` user, who may read and nothing else. */
+/** Opens all streams of the ledger, or the one that is named, as the `auditor` user, who may read and nothing else. */
 export const openLedgerStreams = async (
   settings: Settings,
   stream: string | undefined,
@@ -32,14 +28,8 @@ export const openLedgerStreams = async (
   if (!opened.ok) return opened
   const connection = opened.value
   try {
-    const streams = await readAllEnds(connection, stream)
-    const [{ begin, ledgerName }] = streams
-    return ok({
-      begin: { seq: begin, stream: ledgerName },
-      lastSeq: Math.max(...streams.map(({ lastSeq }) => lastSeq)),
-      messages: (from) => readAll(connection, streams, from),
-      close: () => connection.close(),
-    })
+    const stored = await openStoredLedger(connection, { stream, timeoutMs: LIMITS.cliStallMs })
+    return ok({ ...stored, messages: (from) => readAll(stored, from), close: () => connection.close() })
   } catch (error) {
     await connection.close()
     const what = stream === undefined ? "the ledger's streams" : `the stream ${stream}`
@@ -47,27 +37,9 @@ export const openLedgerStreams = async (
   }
 }
 
-type Several = readonly [StreamEnds, ...StreamEnds[]]
-
-const readAllEnds = async (connection: NatsConnection, named: string | undefined): Promise<Several> => {
-  const [first = STREAM_LEDGER, ...others] = named === undefined ? await listLedgerStreams(connection) : [named]
-  const read = (name: string) => readStreamEnds(connection, name, LIMITS.cliStallMs)
-  const ends: [StreamEnds, ...StreamEnds[]] = [await read(first)]
-  for (const name of others) ends.push(await read(name))
-  return ends
-}
-
-async function* readAll(
-  connection: NatsConnection,
-  streams: readonly StreamEnds[],
-  from: number,
-): AsyncGenerator<StreamMessage> {
-  const never = new AbortController().signal
+async function* readAll(stored: StoredLedger, from: number): AsyncGenerator<StreamMessage> {
   try {
-    for (const { name, ledgerName, firstSeq, lastSeq } of streams) {
-      const range = { stream: name, from: Math.max(from, firstSeq), to: lastSeq, timeoutMs: LIMITS.cliStallMs }
-      for await (const message of getMessages(connection, range, never)) yield { ...message, stream: ledgerName }
-    }
+    yield* stored.messages(from, new AbortController().signal)
   } catch (error) {
     if (!(error instanceof TimeoutError)) throw error
     throw new Error(`the NATS server has sent nothing for ${LIMITS.cliStallMs / 1000} s`, { cause: error })

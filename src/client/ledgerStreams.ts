@@ -16,8 +16,8 @@ export interface StreamEnds {
 }
 
 /** The ledger's streams that are there, oldest first. Throws what NATS throws. */
-export const listLedgerStreams = async (connection: NatsConnection): Promise<readonly string[]> => {
-  const manager = await openManager(connection)
+export const listLedgerStreams = async (connection: NatsConnection, timeoutMs?: number): Promise<readonly string[]> => {
+  const manager = await openManager(connection, timeoutMs)
   const found: { readonly name: string; readonly number: number }[] = []
   for await (const name of manager.streams.names()) {
     const number = parseLedgerStream(name)
