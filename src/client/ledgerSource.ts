@@ -26,7 +26,7 @@ export interface PullOptions {
 /**
  * Messages of a ledger in order, from stream to stream as the chain says. Asks for more only as messages are taken. Goes on after each
  * interruption, and ends when the signal fires. Throws {@link LedgerFault} where the stream has lost its end,
- * {@link LedgerArchived} where it does not have the next message any more, and what NATS throws when that will not pass.
+ * {@link LedgerArchived} where the streams do not have the next message any more, and what NATS throws when that will not pass.
  */
 export async function* pullLedger(
   connection: NatsConnection,
@@ -84,15 +84,25 @@ const readEnds = async (
     return ends
   } catch (error) {
     if (!isStreamMissing(error)) throw error
-    if (nextStream !== undefined) return undefined
-    const oldest = await readStreamEnds(connection, await findOldest(connection))
-    throw oldest.begin > wanted ? new LedgerArchived(wanted, oldest) : error
+    const later = await findLater(connection, wanted)
+    if (later !== undefined) throw new LedgerArchived(wanted, later)
+    if (nextStream === undefined) throw error
+    return undefined
   }
 }
 
 /** Where there is none at all, the first: that it is not there is said by whoever asks for it. */
 const findOldest = async (connection: NatsConnection): Promise<string> =>
   (await listLedgerStreams(connection))[0] ?? STREAM_LEDGER
+
+/** The oldest stream that begins after what is wanted: then that was in one that is gone. */
+const findLater = async (connection: NatsConnection, wanted: number): Promise<StreamEnds | undefined> => {
+  for (const name of await listLedgerStreams(connection)) {
+    const ends = await readStreamEnds(connection, name)
+    if (ends.begin > wanted) return ends
+  }
+  return undefined
+}
 
 const isMore = (ends: StreamEnds | undefined, tried: StreamEnds | undefined): ends is StreamEnds =>
   ends !== undefined && (ends.name !== tried?.name || ends.lastSeq > tried.lastSeq)

@@ -144,6 +144,18 @@ describe('a ledger whose first stream was archived and deleted', () => {
     expect(await collect({ from: verified })).toEqual(seqsOf(last, 14))
   })
 
+  it('is refused too where a reader comes back after a stream that it has not seen has come and gone', async () => {
+    roll()
+    history.rolled('KMS_LEDGER_3')
+    use(history, 2)
+    await ledger.put(history.messages)
+    const rolled = await positionAfter(13)
+    await ledger.remove('KMS_LEDGER_2')
+    await expect(collect({ from: rolled })).rejects.toThrow(/begin at 20, in KMS_LEDGER_3/)
+    await ledger.remove('KMS_LEDGER')
+    await expect(follow({ from: rolled }).ended).rejects.toThrow(LedgerArchived)
+  })
+
   it('is no ledger where there is no stream at all', async () => {
     await expect(collect()).rejects.toThrow(/stream not found/)
   })
