@@ -30,7 +30,9 @@ export async function* getMessages(
   let next = from
   let expectedBytes: number = LIMITS.commitBytesMax
   while (!signal.aborted) {
-    for (; next <= to && ahead.length < toWidth(expectedBytes); next += 1) {
+    const width = toWidth(expectedBytes)
+    // Many at once go out in one write to the socket.
+    for (const isLow = 2 * ahead.length <= width; isLow && next <= to && ahead.length < width; next += 1) {
       const answer = ask({ seq: next })
       // It is awaited later, if at all.
       answer.catch(() => undefined)
