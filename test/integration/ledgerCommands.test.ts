@@ -19,6 +19,9 @@ const services: ServiceCommands = {
   recover: async () => 0,
   rotateRoot: async () => 0,
   destroyFormerRoots: async () => 0,
+  roll: async () => 0,
+  dropStream: async () => 0,
+  restore: async () => 0,
 }
 
 let dir: string
