@@ -20,7 +20,9 @@ const Nats = Fields(
         'Makes the streams. Only `init` needs it; leave it out of a running service’s configuration.',
       ),
     ),
-    auditor: Type.Optional(natsUser('auditor', 'Reads the ledger; only `ledger verify` and `ledger export` need it.')),
+    auditor: Type.Optional(
+      natsUser('auditor', 'Reads the ledger; only `ledger verify`, `export` and `archive` need it.'),
+    ),
     tls: Type.Optional(
       Fields(
         {

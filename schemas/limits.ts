@@ -149,7 +149,11 @@ export const LIMITS = {
   witnessTimeoutMs: 5_000,
   witnessIntervalMs: 10_000,
   consumerBytesMax: 4 * 1024 * 1024,
-  ledgerPullMs: 30_000,
+  /** Messages that a reader has asked for and not taken yet: as many as are about so many bytes, and never more than so many. */
+  ledgerGetsBytes: 4 * 1024 * 1024,
+  ledgerGetsMax: 64,
+  ledgerPollMs: 250,
+  ledgerPollMsMax: 1_000,
   ledgerSilenceMs: 3_000,
   ledgerReadAttemptsMax: 1_000,
   natsPingIntervalMs: 5_000,

@@ -20,8 +20,6 @@ export interface ArchiveEnd {
 /** What is appended to an archive. */
 export interface Appending {
   readonly dir: string
-  /** The name that lines have whose message tells of no stream. */
-  readonly stream?: string
   readonly begin: ArchiveEnd
   /** The sequence after which the archive ends for now. */
   readonly last: number
@@ -74,14 +72,14 @@ export const appendToArchive = async (
 }
 
 const writeSegments = async (messages: AsyncIterable<LedgerMessage>, appending: Appending): Promise<ArchiveEnd> => {
-  const { dir, stream = STREAM_LEDGER, begin, last, segmentBytes = LIMITS.archiveSegmentBytes } = appending
+  const { dir, begin, last, segmentBytes = LIMITS.archiveSegmentBytes } = appending
   let { seq, number } = begin
   let segment: Segment | undefined
   try {
     for await (const message of messages) {
       if (message.seq > last) break
       segment ??= await openSegment(dir, ++number)
-      await segment.add(`${formatExactLine({ stream, ...message })}\n`)
+      await segment.add(`${formatExactLine({ stream: STREAM_LEDGER, ...message })}\n`)
       seq = message.seq
       if (segment.bytes() >= segmentBytes) {
         await segment.finish()

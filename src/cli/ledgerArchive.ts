@@ -4,7 +4,7 @@ import { ok, type Result } from '../core/result.ts'
 import { parseNote } from '../core/signedNote.ts'
 import { appendToArchive, findEnd } from './archiveWriter.ts'
 import { type CliFault, describeError, misused, unreachable } from './exit.ts'
-import { openLedgerStream } from './ledgerStream.ts'
+import { type LedgerStreams, openLedgerStreams } from './ledgerStream.ts'
 import { showProgress } from './progress.ts'
 import type { Settings } from './settings.ts'
 import { type Terminal, write } from './terminal.ts'
@@ -12,8 +12,9 @@ import { type Terminal, write } from './terminal.ts'
 export interface ArchiveFlags {
   readonly dir: string
   /** A checkpoint; the archive then ends at its size and keeps it. */
-  readonly checkpoint?: string
-  readonly stream: string
+  readonly checkpoint: string | undefined
+  /** The one stream to read; all of the ledger's without it. */
+  readonly stream: string | undefined
 }
 
 /**
@@ -27,18 +28,18 @@ export const archiveLedger = async (
 ): Promise<Result<void, CliFault>> => {
   const note = flags.checkpoint === undefined ? ok(undefined) : await readCheckpoint(flags.checkpoint)
   if (!note.ok) return note
-  const stream = await openLedgerStream(settings, flags.stream)
-  if (!stream.ok) return stream
+  const streams = await openLedgerStreams(settings, flags.stream)
+  if (!streams.ok) return streams
   try {
     const begin = await findEnd(flags.dir)
     if (!begin.ok) return begin
     const { seq, number } = begin.value
-    const last = note.value?.size ?? stream.value.lastSeq
-    if (last > stream.value.lastSeq) return misused(`the checkpoint is of size ${last}, the ledger ends before it`)
-    if (last < seq) return misused(`the archive ends at ${seq}, beyond the checkpoint of size ${last}`)
-    const messages = stream.value.messages(seq + 1)
+    const last = note.value?.size ?? streams.value.lastSeq
+    const why = explainRefusal(streams.value, seq, last)
+    if (why !== undefined) return misused(why)
+    const messages = streams.value.messages(seq + 1)
     const shown = showProgress(terminal, messages, (one) => ({ what: 'archiving', done: one.seq, total: last }))
-    const appending = { dir: flags.dir, stream: flags.stream, begin: begin.value, last }
+    const appending = { dir: flags.dir, begin: begin.value, last }
     const done = await appendToArchive(shown, { ...appending, ...(note.value && { note: note.value.bytes }) })
     if (done.seq !== last) return unreachable(`the archive ends at ${done.seq}, but the ledger at ${last}`)
     await write(terminal.stdout, `archived ${seq + 1}..${last} as segments ${number + 1}..${done.number}\n`)
@@ -46,8 +47,16 @@ export const archiveLedger = async (
   } catch (error) {
     return unreachable(`cannot archive the ledger: ${describeError(error)}`)
   } finally {
-    await stream.value.close()
+    await streams.value.close()
   }
+}
+
+/** Why what the streams have does not go on from an archive that ends at `archived`, up to `last`. */
+const explainRefusal = ({ begin, lastSeq }: LedgerStreams, archived: number, last: number): string | undefined => {
+  if (begin.seq > archived + 1)
+    return `the archive ends at ${archived}, and the ledger's streams begin at ${begin.seq}, in ${begin.stream}: go on with the archive that has what is between`
+  if (last > lastSeq) return `the checkpoint is of size ${last}, the ledger ends before it`
+  return last < archived ? `the archive ends at ${archived}, beyond the checkpoint of size ${last}` : undefined
 }
 
 const readCheckpoint = async (

@@ -1,5 +1,4 @@
 import { type Command, Option } from 'commander'
-import { STREAM_LEDGER } from '../../schemas/streams.ts'
 import { EXIT } from './exit.ts'
 import { finish, withSettings } from './finish.ts'
 import type { Terminal } from './terminal.ts'
@@ -23,7 +22,7 @@ export const collect = (text: string, previous: readonly string[] | undefined): 
 ]
 
 const toStreamOption = (): Option =>
-  new Option('--stream <name>', 'The stream that holds the ledger, such as a mirror of it').default(STREAM_LEDGER)
+  new Option('--stream <name>', 'The one stream to read, such as a mirror; all streams of the ledger without it')
 
 const addVerify = (ledger: Command, terminal: Terminal, setExit: (code: number) => void): void => {
   const verify = ledger
@@ -35,7 +34,7 @@ const addVerify = (ledger: Command, terminal: Terminal, setExit: (code: number) 
     .addOption(
       new Option(
         '--file <path>',
-        'An export or the directory of an archive, instead of the stream; - is standard input',
+        'An export or the directory of an archive, instead of the streams; - is standard input',
       ),
     )
     .addOption(toStreamOption())
@@ -75,9 +74,9 @@ const addExport = (ledger: Command, terminal: Terminal, setExit: (code: number) 
     .addOption(toStreamOption())
     .addHelpText('after', '\nExample:\n  chatelaine ledger export --out ledger.jsonl')
   exporting.action(async () => {
-    const { out, stateOnly, stream } = exporting.opts<{ out?: string; stateOnly?: boolean; stream: string }>()
+    const { out, stateOnly, stream } = exporting.opts<{ out?: string; stateOnly?: boolean; stream?: string }>()
     const { exportLedger } = await import('./ledgerExport.ts')
-    const flags = { ...(out === undefined ? {} : { out }), stateOnly: stateOnly === true, stream }
+    const flags = { out, stateOnly: stateOnly === true, stream }
     const result = await withSettings(terminal, (settings) => exportLedger(terminal, settings, flags))
     setExit(finish(terminal, result, false))
   })
@@ -95,9 +94,9 @@ const addArchive = (ledger: Command, terminal: Terminal, setExit: (code: number)
     .addOption(toStreamOption())
     .addHelpText('after', '\nExample:\n  chatelaine ledger archive /srv/archive')
   archive.action(async (dir: string) => {
-    const { checkpoint, stream } = archive.opts<{ checkpoint?: string; stream: string }>()
+    const { checkpoint, stream } = archive.opts<{ checkpoint?: string; stream?: string }>()
     const { archiveLedger } = await import('./ledgerArchive.ts')
-    const flags = { dir, ...(checkpoint === undefined ? {} : { checkpoint }), stream }
+    const flags = { dir, checkpoint, stream }
     const result = await withSettings(terminal, (settings) => archiveLedger(terminal, settings, flags))
     setExit(finish(terminal, result, false))
   })

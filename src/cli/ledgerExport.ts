@@ -3,17 +3,18 @@ import { SUBJECT_STATE } from '../../schemas/streams.ts'
 import { ok, type Result } from '../core/result.ts'
 import { formatExportLine } from '../verify/exportLine.ts'
 import { type CliFault, describeError, unreachable } from './exit.ts'
-import { type LedgerStream, openLedgerStream } from './ledgerStream.ts'
+import { type LedgerStreams, openLedgerStreams } from './ledgerStream.ts'
 import { showProgress } from './progress.ts'
 import type { Settings } from './settings.ts'
 import { type Terminal, write } from './terminal.ts'
 
 export interface ExportFlags {
   /** A file; standard output without it or for `-`. */
-  readonly out?: string
+  readonly out: string | undefined
   /** Only commits that change state: enough to make every view of keys anew, and no ledger that can be verified. */
   readonly stateOnly: boolean
-  readonly stream: string
+  /** The one stream to read; all of the ledger's without it. */
+  readonly stream: string | undefined
 }
 
 /**
@@ -26,27 +27,29 @@ export const exportLedger = async (
   flags: ExportFlags,
 ): Promise<Result<void, CliFault>> => {
   const { out } = flags
-  const stream = await openLedgerStream(settings, flags.stream)
-  if (!stream.ok) return stream
+  const streams = await openLedgerStreams(settings, flags.stream)
+  if (!streams.ok) return streams
+  const { begin, lastSeq, close } = streams.value
+  if (begin.seq > 1)
+    terminal.stderr.write(`the export begins at ${begin.seq}, in ${begin.stream}: the archive has what is before\n`)
   try {
     const copied =
       out === undefined || out === '-'
-        ? await copy({ terminal, stream: stream.value, flags }, (line) => write(terminal.stdout, line))
-        : await copyToFile({ terminal, stream: stream.value, flags }, out)
-    const { lastSeq } = stream.value
+        ? await copy({ terminal, streams: streams.value, flags }, (line) => write(terminal.stdout, line))
+        : await copyToFile({ terminal, streams: streams.value, flags }, out)
     return copied === lastSeq
       ? ok(undefined)
       : unreachable(`the export ends at ${copied}, but the stream says that its last message is ${lastSeq}`)
   } catch (error) {
     return unreachable(`cannot export the ledger: ${describeError(error)}`)
   } finally {
-    await stream.value.close()
+    await close()
   }
 }
 
 interface Copying {
   readonly terminal: Terminal
-  readonly stream: LedgerStream
+  readonly streams: LedgerStreams
   readonly flags: ExportFlags
 }
 
@@ -70,14 +73,15 @@ const copyToFile = async (copying: Copying, out: string): Promise<number> => {
 }
 
 /** Gives the sequence of the last message that was read. */
-const copy = async ({ terminal, stream, flags }: Copying, put: (line: string) => Promise<void>): Promise<number> => {
-  const { messages, lastSeq } = stream
-  let reached = 0
+const copy = async ({ terminal, streams, flags }: Copying, put: (line: string) => Promise<void>): Promise<number> => {
+  const { begin, messages, lastSeq } = streams
+  // An empty stream ends before it begins.
+  let reached = Math.min(begin.seq - 1, lastSeq)
   const shown = showProgress(terminal, messages(1), ({ seq }) => ({ what: 'exporting', done: seq, total: lastSeq }))
   for await (const message of shown) {
     reached = message.seq
     if (flags.stateOnly && message.subject !== SUBJECT_STATE) continue
-    await put(`${formatExportLine({ ...message, stream: flags.stream })}\n`)
+    await put(`${formatExportLine(message)}\n`)
   }
   return reached
 }

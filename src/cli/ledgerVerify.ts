@@ -1,4 +1,3 @@
-import { STREAM_LEDGER } from '../../schemas/streams.ts'
 import type { Pin } from '../core/chainState.ts'
 import { ok, type Result } from '../core/result.ts'
 import { createReaders, type Readers, toThreadCount } from '../verify/readers.ts'
@@ -10,7 +9,7 @@ import { addExport, verifyMessages } from '../verify/verifyExport.ts'
 import { type CliFault, describeError, unreachable } from './exit.ts'
 import { type LedgerFiles, openLedgerFiles } from './ledgerFiles.ts'
 import { readResumeFile, writeResumeFile } from './ledgerResume.ts'
-import { openLedgerStream } from './ledgerStream.ts'
+import { type LedgerStreams, openLedgerStreams } from './ledgerStream.ts'
 import { readTrust, type TrustFlags } from './ledgerTrust.ts'
 import { showProgress } from './progress.ts'
 import type { Settings } from './settings.ts'
@@ -19,7 +18,7 @@ import { type Terminal, write } from './terminal.ts'
 export interface VerifyFlags extends TrustFlags {
   /** An export or the directory of an archive; without it the stream is read. `-` is standard input. */
   readonly file?: string
-  /** Another stream than the ledger's own, such as a mirror. */
+  /** The one stream to read, such as a mirror; all of the ledger's without it. */
   readonly stream?: string
   /** The file that says where an earlier run ended, and will say where this one did. */
   readonly resume?: string
@@ -76,7 +75,7 @@ const verifySource = async (
   const run = { verifier: point === undefined ? verifier : resumeVerifier(verifier, point), readers, point }
   try {
     return files === undefined
-      ? await verifyStream(terminal, settings, { ...run, stream: flags.stream ?? STREAM_LEDGER })
+      ? await verifyStreams(terminal, settings, { ...run, stream: flags.stream })
       : await verifyFiles(terminal, files, run)
   } finally {
     await readers.close()
@@ -98,15 +97,17 @@ interface Run {
   readonly point: ResumePoint | undefined
 }
 
-const verifyStream = async (
+const verifyStreams = async (
   terminal: Terminal,
   settings: Settings,
-  { verifier, readers, point, stream: name }: Run & { readonly stream: string },
+  { verifier, readers, point, stream: name }: Run & { readonly stream: string | undefined },
 ): Promise<Result<Report, CliFault>> => {
-  const stream = await openLedgerStream(settings, name)
-  if (!stream.ok) return stream
-  const { lastSeq, messages, close } = stream.value
+  const streams = await openLedgerStreams(settings, name)
+  if (!streams.ok) return streams
+  const { lastSeq, messages, close } = streams.value
   try {
+    const why = explainGap(streams.value, point?.chain.seq ?? 0)
+    if (why !== undefined) return unreachable(why)
     const toProgress = ({ seq }: { readonly seq: number }) => ({ what: 'verifying', done: seq, total: lastSeq })
     // From the last commit of the earlier run on: that it still stands there is seen again.
     const shown = showProgress(terminal, messages(point?.chain.seq ?? 1), toProgress)
@@ -117,6 +118,14 @@ const verifyStream = async (
     await close()
   }
 }
+
+/** What an archive must have shown before, if the streams do not begin where reading would. */
+const explainGap = ({ begin }: LedgerStreams, verified: number): string | undefined =>
+  begin.seq <= verified + 1
+    ? undefined
+    : `the ledger's streams begin at ${begin.seq}, in ${begin.stream}, and ${verified === 0 ? 'nothing before it is verified' : `the earlier run ended at ${verified}`}: ` +
+      'the archive has what is before. Verify it by `chatelaine ledger verify --file DIR --resume FILE`, then go on by ' +
+      '`chatelaine ledger verify --resume FILE`'
 
 const verifyFiles = async (
   terminal: Terminal,

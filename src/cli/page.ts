@@ -49,7 +49,7 @@ certificate authority of your own set \`NODE_EXTRA_CA_CERTS\`.
 const LEDGER = `## The ledger
 
 \`\`\`sh
-chatelaine ledger verify                            # the stream, read as the NATS user auditor
+chatelaine ledger verify                            # all its streams, read as the NATS user auditor
 chatelaine ledger export --out ledger.jsonl         # the exact stored bytes, as JSON lines
 chatelaine ledger verify --file ledger.jsonl --root-key ledger-root.vkey --anchor 1042:5f1c…
 chatelaine ledger archive /srv/archive              # segments that are never written again

@@ -1,10 +1,7 @@
-import { setTimeout as sleep } from 'node:timers/promises'
-import { JetStreamApiError } from '@nats-io/jetstream'
-import { type NatsConnection, PermissionViolationError } from '@nats-io/nats-core'
+import type { NatsConnection } from '@nats-io/nats-core'
 import type { EventData, EventName, EventOf } from '../../schemas/events.ts'
 import { LIMITS } from '../../schemas/limits.ts'
-import { STREAM_LEDGER } from '../../schemas/streams.ts'
-import { reachedBy, startChain, stepChain } from '../core/chain.ts'
+import { startChain, stepChain } from '../core/chain.ts'
 import { type ChainPosition, parseChainPosition, toChainPosition } from '../core/chainPosition.ts'
 import type { ChainState, Finding, Pin } from '../core/chainState.ts'
 import type { Commit } from '../core/commit.ts'
@@ -13,7 +10,7 @@ import { type EventFilter, isWanted } from '../core/eventFilter.ts'
 import { withoutIdentityTags } from '../core/identityTags.ts'
 import { type RecordedEvent, readFields } from '../core/recordedEvent.ts'
 import { LedgerFault } from './ledgerFault.ts'
-import { type Pulled, pullLedger } from './ledgerSource.ts'
+import { pullLedger } from './ledgerSource.ts'
 
 /** An event as it was recorded, of the newest version of its type, without identity tags. */
 export type ReadEventOf<N extends EventName> = Omit<EventOf<N>, 'data'> & {
@@ -53,13 +50,16 @@ export interface LedgerReaderOptions {
   readonly connection: NatsConnection
   /** What is trusted: see `parseVkey`. */
   readonly pin: Pin
-  /** Where an earlier reader stopped; from the first commit on if absent. Throws if it is not of this ledger. */
+  /**
+   * Where an earlier reader stopped; from the first commit on if absent. Throws if it is not of this ledger, and a
+   * {@link LedgerArchived} where the streams do not go back that far.
+   */
   readonly from?: LedgerPosition
   /** What does not fit is verified all the same. */
   readonly filter?: EventFilter
   /** `last` ends with the last commit there is when it gets there; else it waits for more. */
   readonly until?: 'last'
-  /** The stream to begin with, for a mirror of another name. */
+  /** The stream to begin with, for a mirror of another name; else the oldest of the ledger's that is there. */
   readonly stream?: string
   readonly signal?: AbortSignal
 }
@@ -71,10 +71,10 @@ export interface LedgerReader extends AsyncIterable<LedgerEntry> {
 }
 
 /**
- * Reads the ledger in order, verifies every signature and hash as it goes, and gives out nothing unverified. Interrupted
- * connections delay it, for as long as the connection itself is not closed; it goes on where it was, so each event comes once. It asks the server for more only as entries
- * are taken. Throws {@link LedgerFault} where the chain is broken and no `LedgerRecovered` names what is wrong, and what
- * NATS throws once the connection is closed for good.
+ * Reads the ledger in order, verifies every signature and hash as it goes, and gives out nothing unverified. Goes on in the next stream
+ * where the ledger was rolled. Interrupted connections delay it, for as long as the connection itself is not closed; it goes on where it was,
+ * so each event comes once. It asks the server for more only as entries are taken. Throws {@link LedgerFault} where the chain is broken and
+ * no `LedgerRecovered` names what is wrong, and what NATS throws once the connection is closed for good.
  */
 export const openLedgerReader = (options: LedgerReaderOptions): LedgerReader => {
   const signal = options.signal ?? new AbortController().signal
@@ -106,7 +106,8 @@ export const openLedgerReader = (options: LedgerReaderOptions): LedgerReader => 
       // The chain as far as it was read: ahead of `state` while a commit is being given out, or a gap is open.
       let read = state
       const findings: Finding[] = []
-      for await (const { message, pending } of pullForEver(options, () => read, signal)) {
+      const pulling = { reached: () => read, endsAtLast: options.until === 'last', stream: options.stream }
+      for await (const { message, isLast } of pullLedger(options.connection, pulling, signal)) {
         const before = read
         const step = stepChain(read, message, { signatures: 'all' })
         read = step.state
@@ -119,7 +120,7 @@ export const openLedgerReader = (options: LedgerReaderOptions): LedgerReader => 
           if (finding.kind !== 'consequence' && findings.length < LIMITS.findingsReportedMax) findings.push(finding)
         const isCurable = findings.every(({ kind }) => kind === 'own')
         // What is wrong may have been recovered over: that is known where the stream ends.
-        if (!isCurable || pending === 0) throw new LedgerFault(findings)
+        if (!isCurable || isLast) throw new LedgerFault(findings)
       }
     },
   }
@@ -132,50 +133,6 @@ const startState = ({ pin, from }: LedgerReaderOptions): ChainState => {
   if (!Number.isSafeInteger(from.delivered) || from.delivered < 0) throw new TypeError('delivered is not a count')
   return kept.value
 }
-
-/** Goes on after each interruption, and from stream to stream where the ledger was rolled. */
-async function* pullForEver(
-  options: LedgerReaderOptions,
-  reached: () => ChainState,
-  signal: AbortSignal,
-): AsyncGenerator<Pulled> {
-  for (let failures = 0; !signal.aborted; ) {
-    try {
-      for await (const pulled of pullStream(options, reached, signal)) {
-        failures = 0
-        yield pulled
-      }
-      if (options.until === 'last' && reached().nextStream === undefined) return
-    } catch (error) {
-      if (signal.aborted) return
-      failures += 1
-      if (isLasting(error, options.connection) || failures > LIMITS.ledgerReadAttemptsMax) throw error
-      await sleep(Math.min(LIMITS.natsReconnectMs * 2 ** failures, LIMITS.natsReconnectMaxMs))
-    }
-  }
-}
-
-/** One stream, from where the chain is; ends where the ledger leaves it for another. */
-async function* pullStream(
-  { connection, until, stream: first = STREAM_LEDGER }: LedgerReaderOptions,
-  reached: () => ChainState,
-  signal: AbortSignal,
-): AsyncGenerator<Pulled> {
-  const { nextStream, stream = first } = reached()
-  const range = { stream: nextStream ?? stream, from: reachedBy(reached()) + 1, endsAtLast: until === 'last' }
-  for await (const pulled of pullLedger(connection, range, signal)) {
-    yield pulled
-    if (reached().nextStream !== undefined) return
-  }
-}
-
-const STREAM_NOT_FOUND = 10059
-
-const isLasting = (error: unknown, connection: NatsConnection): boolean =>
-  connection.isClosed() ||
-  error instanceof LedgerFault ||
-  error instanceof PermissionViolationError ||
-  (error instanceof JetStreamApiError && error.code === STREAM_NOT_FOUND)
 
 const toEntry = (commit: Commit, index: number, recorded: RecordedEvent): Omit<LedgerEntry, 'event'> => {
   const fields: unknown = withoutIdentityTags(readFields(recorded))

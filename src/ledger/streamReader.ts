@@ -36,7 +36,7 @@ export async function* readMessages(
 }
 
 /** As {@link readMessages}, of one stream by its name. */
-export async function* readStream(
+async function* readStream(
   connection: NatsConnection,
   { from, to, stream }: { readonly from: number; readonly to: number; readonly stream: string },
   signal: AbortSignal,

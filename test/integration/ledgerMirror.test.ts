@@ -4,8 +4,7 @@ import { join } from 'node:path'
 import { jetstream, jetstreamManager } from '@nats-io/jetstream'
 import { connect, type NatsConnection } from '@nats-io/transport-node'
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { readLastSeq } from '../../src/ledger/stream.ts'
-import { readStream } from '../../src/ledger/streamReader.ts'
+import { openStoredLedger } from '../../src/client/storedLedger.ts'
 import { createVerifier } from '../../src/verify/verifier.ts'
 import { verifyMessages } from '../../src/verify/verifyExport.ts'
 import { createSampleHistory } from '../fixtures/ledgerHistory.ts'
@@ -68,10 +67,10 @@ it('a mirror in another account verifies like the ledger that it mirrors', async
     name: 'LEDGER_COPY',
     mirror: { name: 'KMS_LEDGER', external: { api: 'ledger.API', deliver: 'audit' } },
   })
-  await expect.poll(() => readLastSeq(audit, 'LEDGER_COPY'), { timeout: 20_000 }).toBe(history.messages.length)
-  const range = { from: 1, to: history.messages.length, stream: 'LEDGER_COPY' }
+  const openCopy = () => openStoredLedger(audit, { stream: 'LEDGER_COPY', timeoutMs: 20_000 })
+  await expect.poll(async () => (await openCopy()).lastSeq, { timeout: 20_000 }).toBe(history.messages.length)
   const verifier = createVerifier({ pin: history.pin, anchors: [] })
-  const messages = readStream(audit, range, AbortSignal.timeout(20_000))
+  const messages = (await openCopy()).messages(1, AbortSignal.timeout(20_000))
   const report = await verifyMessages(verifier, messages, history.messages.length)
   expect(report).toMatchObject({ verdict: 1, lastSeq: history.messages.length, findings: [] })
 })

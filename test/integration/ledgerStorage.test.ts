@@ -6,10 +6,9 @@ import { connect } from '@nats-io/transport-node'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { STREAM_LEDGER } from '../../schemas/streams.ts'
 import { openLedgerReader } from '../../src/client/ledgerReader.ts'
-import type { StoredMessage } from '../../src/ledger/commitStream.ts'
+import { openStoredLedger } from '../../src/client/storedLedger.ts'
+import type { LedgerMessage } from '../../src/core/chainState.ts'
 import { initLedger } from '../../src/ledger/genesis.ts'
-import { readLastSeq } from '../../src/ledger/stream.ts'
-import { readMessages } from '../../src/ledger/streamReader.ts'
 import { parseHeadFile } from '../../src/verify/anchors.ts'
 import type { Report } from '../../src/verify/report.ts'
 import { createVerifier } from '../../src/verify/verifier.ts'
@@ -58,13 +57,11 @@ const refusalOf = async (): Promise<string | undefined> => {
 const provision = async () => jetstreamManager(await stack.connect('provision'), { checkAPI: false })
 
 /** On a connection of its own: an older one may not have noticed yet that the server is another process. */
-const readStored = async (): Promise<{ readonly lastSeq: number; readonly messages: readonly StoredMessage[] }> => {
-  const connection = await stack.connect('kms-ledger')
-  const lastSeq = await readLastSeq(connection)
-  const messages: StoredMessage[] = []
-  for await (const message of readMessages(connection, { from: 1, to: lastSeq }, AbortSignal.timeout(10_000)))
-    messages.push({ ...message, payload: Uint8Array.from(message.payload) })
-  return { lastSeq, messages }
+const readStored = async (): Promise<{ readonly lastSeq: number; readonly messages: readonly LedgerMessage[] }> => {
+  const stored = await openStoredLedger(await stack.connect('auditor'), { timeoutMs: 10_000 })
+  const messages: LedgerMessage[] = []
+  for await (const message of stored.messages(1, AbortSignal.timeout(10_000))) messages.push(message)
+  return { lastSeq: stored.lastSeq, messages }
 }
 
 /** As an auditor does it who has the head file: what the stream holds now, and how long it says it is. */

@@ -84,48 +84,36 @@ const PUBLISH: readonly (readonly [subject: string, allowed: readonly NatsUser[]
   ['_INBOX.app2.x', ['kms-front']],
   ['$SRV.PING', ['provision']],
   ['$JS.API.INFO', ['kms-ledger', 'provision', 'auditor']],
-  ['$JS.API.STREAM.INFO.KMS_LEDGER', ['kms-ledger', 'provision', 'auditor']],
-  ['$JS.API.STREAM.INFO.OTHER', []],
-  ['$JS.API.STREAM.NAMES', []],
+  ['$JS.API.STREAM.NAMES', ['kms-ledger', 'provision', 'auditor']],
   ['$JS.API.STREAM.LIST', []],
-  ['$JS.API.STREAM.CREATE.KMS_LEDGER', ['provision']],
-  ['$JS.API.STREAM.CREATE.OTHER', []],
-  ['$JS.API.STREAM.UPDATE.KMS_LEDGER', ['provision']],
-  ['$JS.API.STREAM.DELETE.KMS_LEDGER', []],
-  ['$JS.API.STREAM.PURGE.KMS_LEDGER', []],
-  ['$JS.API.STREAM.SNAPSHOT.KMS_LEDGER', []],
-  ['$JS.API.STREAM.RESTORE.KMS_LEDGER', []],
-  ['$JS.API.STREAM.MSG.DELETE.KMS_LEDGER', []],
-  ['$JS.API.STREAM.MSG.GET.KMS_LEDGER', ['kms-ledger', 'auditor']],
-  ['$JS.API.DIRECT.GET.KMS_LEDGER', []],
-  ['$JS.API.STREAM.INFO.KMS_CHECKPOINTS', ['provision', 'auditor']],
-  ['$JS.API.STREAM.CREATE.KMS_CHECKPOINTS', ['provision']],
-  ['$JS.API.STREAM.UPDATE.KMS_CHECKPOINTS', ['provision']],
-  ['$JS.API.STREAM.DELETE.KMS_CHECKPOINTS', []],
-  ['$JS.API.STREAM.PURGE.KMS_CHECKPOINTS', []],
-  ['$JS.API.STREAM.MSG.DELETE.KMS_CHECKPOINTS', []],
-  ['$JS.API.STREAM.MSG.GET.KMS_CHECKPOINTS', ['kms-ledger', 'auditor']],
-  ['$JS.API.CONSUMER.CREATE.KMS_CHECKPOINTS.x', []],
-  ['$JS.API.STREAM.INFO.KMS_SNAPSHOTS', ['provision']],
-  ['$JS.API.STREAM.CREATE.KMS_SNAPSHOTS', ['provision']],
-  ['$JS.API.STREAM.UPDATE.KMS_SNAPSHOTS', ['provision']],
-  ['$JS.API.STREAM.DELETE.KMS_SNAPSHOTS', []],
-  ['$JS.API.STREAM.PURGE.KMS_SNAPSHOTS', []],
-  ['$JS.API.STREAM.MSG.DELETE.KMS_SNAPSHOTS', []],
-  ['$JS.API.STREAM.MSG.GET.KMS_SNAPSHOTS', ['kms-ledger']],
-  ['$JS.API.DIRECT.GET.KMS_SNAPSHOTS', []],
-  ['$JS.API.CONSUMER.CREATE.KMS_SNAPSHOTS.x', []],
-  ['$JS.API.CONSUMER.CREATE.KMS_LEDGER.x', ['kms-ledger', 'auditor']],
-  ['$JS.API.CONSUMER.CREATE.OTHER.x', []],
-  ['$JS.API.CONSUMER.DURABLE.CREATE.KMS_LEDGER.x', []],
-  ['$JS.API.CONSUMER.INFO.KMS_LEDGER.x', ['kms-ledger', 'auditor']],
-  ['$JS.API.CONSUMER.DELETE.KMS_LEDGER.x', ['kms-ledger', 'auditor']],
-  ['$JS.API.CONSUMER.MSG.NEXT.KMS_LEDGER.x', ['kms-ledger', 'auditor']],
-  ['$JS.ACK.KMS_LEDGER.x.1.1.1.1.0', ['kms-ledger']],
-  ['$JS.FC.KMS_LEDGER.x.y', ['kms-ledger']],
+  ['$JS.API.CONSUMER.NAMES.KMS_LEDGER', []],
+  ['$JS.API.CONSUMER.CREATE.KMS_LEDGER', []],
+  ['$JS.API.CONSUMER.CREATE.KMS_LEDGER.x.kms.ledger.state', ['kms-ledger']],
   ['$SYS.REQ.SERVER.PING', []],
   ['anything', []],
 ]
+
+/** What anyone could want to ask about a stream, and who may, of every stream alike. */
+const OF_STREAM: readonly (readonly [subject: string, allowed: readonly NatsUser[]])[] = [
+  ['$JS.API.STREAM.INFO.*', ['kms-ledger', 'provision', 'auditor']],
+  ['$JS.API.STREAM.CREATE.*', ['provision']],
+  ['$JS.API.STREAM.UPDATE.*', ['provision']],
+  ['$JS.API.STREAM.DELETE.*', ['provision']],
+  ['$JS.API.STREAM.PURGE.*', []],
+  ['$JS.API.STREAM.SNAPSHOT.*', []],
+  ['$JS.API.STREAM.RESTORE.*', []],
+  ['$JS.API.STREAM.MSG.DELETE.*', []],
+  ['$JS.API.STREAM.MSG.GET.*', ['kms-ledger', 'auditor']],
+  ['$JS.API.DIRECT.GET.*', []],
+  ['$JS.API.CONSUMER.CREATE.*.x', ['kms-ledger']],
+  ['$JS.API.CONSUMER.DURABLE.CREATE.*.x', []],
+  ['$JS.API.CONSUMER.INFO.*.x', ['kms-ledger']],
+  ['$JS.API.CONSUMER.DELETE.*.x', ['kms-ledger']],
+  ['$JS.API.CONSUMER.MSG.NEXT.*.x', ['kms-ledger']],
+  ['$JS.ACK.*.x.1.1.1.1.0', ['kms-ledger']],
+  ['$JS.FC.*.x.y', ['kms-ledger']],
+]
+const STREAMS = ['KMS_LEDGER', 'KMS_LEDGER_2', 'KMS_CHECKPOINTS', 'KMS_SNAPSHOTS']
 
 /** Everything anyone could want to hear, and who may. */
 const SUBSCRIBE: readonly (readonly [subject: string, allowed: readonly NatsUser[]])[] = [
@@ -151,7 +139,10 @@ const SUBSCRIBE: readonly (readonly [subject: string, allowed: readonly NatsUser
 ]
 
 describe('rights of each NATS user', () => {
-  test.each(PUBLISH)('%s is published by exactly its users', async (subject, allowed) => {
+  const ofEach = STREAMS.flatMap((stream) =>
+    OF_STREAM.map(([subject, allowed]) => [subject.replace('*', stream), allowed] as const),
+  )
+  test.each([...PUBLISH, ...ofEach])('%s is published by exactly its users', async (subject, allowed) => {
     const may: NatsUser[] = []
     for (const user of NATS_USERS) if (await as(user).mayPublish(subject)) may.push(user)
     expect(may).toEqual(NATS_USERS.filter((user) => allowed.includes(user)))
@@ -197,13 +188,13 @@ describe('what each NATS user has to do', () => {
     expect(await readInOrder(nc, ack.seq)).toEqual(Array.from({ length: ack.seq }, (_, at) => at + 1))
   })
 
-  test('the auditor follows the ledger in order from an account of its own', async () => {
-    const { nc } = as('auditor')
-    const manager = await jetstreamManager(nc)
-    const { last_seq: last } = (await manager.streams.info('KMS_LEDGER')).state
+  test('the auditor finds the streams and reads them message by message from an account of its own', async () => {
+    const { streams } = await jetstreamManager(as('auditor').nc)
+    expect(await streams.names().next()).toEqual(['KMS_LEDGER'])
+    const { last_seq: last } = (await streams.info('KMS_LEDGER')).state
     expect(last).toBeGreaterThan(0)
-    expect((await manager.streams.getMessage('KMS_LEDGER', { seq: 1 }))?.seq).toBe(1)
-    expect(await readInOrder(nc, last)).toEqual(Array.from({ length: last }, (_, at) => at + 1))
+    for (let seq = 1; seq <= last; seq += 1)
+      expect((await streams.getMessage('KMS_LEDGER', { seq }))?.subject).toMatch(/^kms\.ledger\.(state|usage)$/)
   })
 
   test('an application asks the front connection and gets the answer in its own inbox', async () => {
@@ -265,29 +256,14 @@ describe('a reply subject chosen by an attacker', () => {
     const before = await settled()
     const auditor = as('auditor')
     await auditor.mayPublish('$JS.API.STREAM.INFO.KMS_LEDGER', 'kms.ledger.state')
+    await auditor.mayPublish('$JS.API.STREAM.NAMES', 'kms.ledger.state')
     auditor.nc.publish('$JS.API.STREAM.MSG.GET.KMS_LEDGER', '{"seq":1}', { reply: 'kms.ledger.usage' })
-    const config = { stream_name: 'KMS_LEDGER', config: { name: 'pull', ack_policy: 'none' } }
-    await auditor.nc.request('$JS.API.CONSUMER.CREATE.KMS_LEDGER.pull', JSON.stringify(config))
-    auditor.nc.publish('$JS.API.CONSUMER.MSG.NEXT.KMS_LEDGER.pull', '{"batch":3,"no_wait":true}', {
-      reply: 'kms.ledger.state',
-    })
     await auditor.nc.flush()
     // The same trick within the ledger's account works, which shows that it is a threat and that the wait is long enough.
     await as('kms-ledger').mayPublish('$JS.API.STREAM.INFO.KMS_LEDGER', 'kms.ledger.state')
     await expect.poll(settled, { timeout: 5_000 }).toBe(before + 1)
     await sleep(200)
     expect(await settled()).toBe(before + 1)
-  })
-
-  test('an auditor cannot make a push consumer that delivers into the ledger', async () => {
-    const before = await settled()
-    const config = { name: 'push', ack_policy: 'none', deliver_subject: 'kms.ledger.state' }
-    const answer = await as('auditor').nc.request(
-      '$JS.API.CONSUMER.CREATE.KMS_LEDGER.push',
-      JSON.stringify({ stream_name: 'KMS_LEDGER', config }),
-    )
-    expect(answer.json()).toMatchObject({ error: { err_code: 10081 } })
-    expect(await settled()).toBe(before)
   })
 
   test('a user sees no answer that was meant for another', async () => {
@@ -298,6 +274,57 @@ describe('a reply subject chosen by an attacker', () => {
     as('kms-front').nc.publish('_INBOX.app2.mine', 'own')
     await as('kms-front').nc.flush()
     await expect.poll(() => heard, { timeout: 2_000 }).toEqual(['_INBOX.app2.mine'])
+  })
+})
+
+describe('a push consumer on a stream that the ledger was rolled from', () => {
+  const SUBJECTS = ['kms.ledger.state', 'kms.ledger.usage']
+  const countNew = async (): Promise<number> => {
+    for (const { nc } of clients.values()) await nc.flush()
+    return (await (await jetstreamManager(as('provision').nc)).streams.info('KMS_LEDGER_2')).state.messages
+  }
+  /** Has the old stream's messages delivered to where the ledger is written now; what the server says, if it answers. */
+  const push = async (user: NatsUser): Promise<unknown> => {
+    const config = { name: 'push', ack_policy: 'none', deliver_policy: 'all', deliver_subject: 'kms.ledger.state' }
+    const request = JSON.stringify({ stream_name: 'KMS_LEDGER', config })
+    const asked = as(user).nc.request('$JS.API.CONSUMER.CREATE.KMS_LEDGER.push', request, { timeout: 2_000 })
+    return asked.then(
+      (answer) => answer.json(),
+      (error: unknown) => String(error),
+    )
+  }
+
+  beforeAll(async () => {
+    const { streams } = await jetstreamManager(as('provision').nc)
+    const { config, state } = await streams.info('KMS_LEDGER')
+    expect(state.messages).toBeGreaterThan(0)
+    const ended = { ...config, subjects: ['kms.ledger.ended.1'], sealed: true }
+    await streams.update('KMS_LEDGER', ended)
+    const next = { ...config, name: 'KMS_LEDGER_2', subjects: SUBJECTS, sealed: false, first_seq: state.last_seq + 1 }
+    await streams.add(next)
+  })
+
+  test('writes old commits into the new stream, if the ledger connection makes it', async () => {
+    const before = await countNew()
+    expect(await push('kms-ledger')).toMatchObject({ name: 'push' })
+    await expect.poll(countNew, { timeout: 5_000 }).toBeGreaterThan(before)
+    await (await jetstreamManager(as('kms-ledger').nc)).consumers.delete('KMS_LEDGER', 'push')
+  })
+
+  test.each(NATS_USERS.filter((user) => user !== 'kms-ledger'))('cannot be made by %s', async (user) => {
+    const before = await countNew()
+    expect(await push(user)).toMatch(/permissions violation/i)
+    await sleep(200)
+    expect(await countNew()).toBe(before)
+  })
+
+  test('is refused even to the ledger connection on the stream in use, as a cycle', async () => {
+    const config = { name: 'cycle', ack_policy: 'none', deliver_subject: 'kms.ledger.state' }
+    const answer = await as('kms-ledger').nc.request(
+      '$JS.API.CONSUMER.CREATE.KMS_LEDGER_2.cycle',
+      JSON.stringify({ stream_name: 'KMS_LEDGER_2', config }),
+    )
+    expect(answer.json()).toMatchObject({ error: { err_code: 10081 } })
   })
 })
 

@@ -166,7 +166,13 @@ describe('reading the ledger with the client library', () => {
       await new Promise((resolve) => setTimeout(resolve, 500))
       break
     }
-    expect(connection.stats().inBytes).toBeLessThan(LIMITS.consumerBytesMax)
+    expect(connection.stats().inBytes).toBeLessThan(LIMITS.ledgerGetsBytes)
+  })
+
+  it('ends at once where its user may not read the ledger', async () => {
+    const connection = await connect({ ...stack.server.login('app'), noAsyncTraces: true })
+    open.push(connection)
+    await expect(collect({ connection })).rejects.toThrow(/permissions violation/i)
   })
 
   it('gives out nothing of a message that is no valid commit, nor of what follows, and says where', async () => {

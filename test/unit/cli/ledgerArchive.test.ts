@@ -34,7 +34,6 @@ const append = async (last: number, given = messages) => {
   const rest = given.filter(({ seq }) => seq > begin.value.seq)
   return appendToArchive(from(rest), {
     dir,
-    stream: 'KMS_LEDGER',
     begin: begin.value,
     last,
     segmentBytes: SEGMENT_BYTES,
@@ -84,7 +83,7 @@ describe('an archive', () => {
     const begin = await findEnd(dir)
     if (!begin.ok) throw new Error(begin.error.message)
     await writeFile(join(dir, '00000001.jsonl'), 'somebody else was faster')
-    const writing = { dir, stream: 'KMS_LEDGER', begin: begin.value, last: 12 }
+    const writing = { dir, begin: begin.value, last: 12 }
     await expect(appendToArchive(from(messages), writing)).rejects.toThrow(/EEXIST/)
     expect(await readFile(join(dir, '00000001.jsonl'), 'utf8')).toBe('somebody else was faster')
   })
@@ -119,7 +118,7 @@ describe('an archive', () => {
     const begin = { seq: 0, number: 0 }
     await findEnd(dir)
     const note = Buffer.from('a note')
-    await appendToArchive(from(messages), { dir, stream: 'KMS_LEDGER', begin, last: 12, note })
+    await appendToArchive(from(messages), { dir, begin, last: 12, note })
     expect((await readdir(dir)).sort()).toEqual(['00000001.checkpoint', '00000001.jsonl'])
     expect(await readFile(join(dir, '00000001.checkpoint'))).toEqual(note)
   })
