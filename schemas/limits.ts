@@ -110,7 +110,7 @@ export const LIMITS = {
   eventListsMax: 4,
   eventListCommitsMax: 2_000,
   eventListBytes: 8 * 1024 * 1024,
-  eventListTurnBytes: 128 * 1024,
+  eventListTurnMs: 4,
   eventListMs: 5_000,
   eventTypesWantedMax: 64,
   proofHashesMax: 64,
