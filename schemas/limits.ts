@@ -106,6 +106,7 @@ export const LIMITS = {
   verifyBatchMessagesMax: 1024,
   verifyBatchesAhead: 2,
   verifyThreadsMax: 8,
+  verifyThreadYoungHeapMib: 24,
   verifyKeysMax: 16,
   eventListsMax: 4,
   eventListCommitsMax: 2_000,
