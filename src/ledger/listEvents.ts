@@ -48,15 +48,14 @@ const list = async (query: EventsQuery, source: EventSource, signal: AbortSignal
   const from = place.seq
   if (from > to) return ok({ items: [] })
   const scan = createEventScan({ ...query, from: place }, tree)
-  let unpausedBytes = 0
+  let turnBegan = performance.now()
   for await (const message of source.read({ from, to }, signal)) {
     if (!scan.take(message)) return refuse(scan.next().seq, source)
     if (scan.isFull()) break
-    unpausedBytes += message.payload.length
     // The writer shares this event loop.
-    if (unpausedBytes < LIMITS.eventListTurnBytes) continue
-    unpausedBytes = 0
+    if (performance.now() - turnBegan < LIMITS.eventListTurnMs) continue
     await nextTurn()
+    turnBegan = performance.now()
   }
   if (!signal.aborted && !scan.skipMissing(to)) return refuse(scan.next().seq, source)
   const next = scan.next()

@@ -44,21 +44,25 @@ export const decodeForPeople = (payload: Uint8Array): unknown => {
   )
 }
 
-/** Reads the first four members of an export's line and nothing else of it. Says in words what is wrong. */
-export const parseExportLine = (line: Uint8Array): Result<ExportedMessage, string> =>
-  parseOwnLine(toBuffer(line)) ?? parseForeignLine(line)
+/**
+ * Reads the first four members of an export's line and nothing else of it. Says in words what is wrong. The payload is put
+ * into `room` if that is given, which must be as long as the line: memory that is used again costs a third.
+ */
+export const parseExportLine = (line: Uint8Array, room?: Buffer): Result<ExportedMessage, string> =>
+  parseOwnLine(toBuffer(line), room) ?? parseForeignLine(line, room)
 
 /**
  * A line as {@link formatExportLine} writes it; what follows `message` is not looked at. Undefined for any other. That the
  * message has no characters but those of base64 is seen by encoding it again, which is faster than a pattern.
  */
-const parseOwnLine = (line: Buffer): Result<ExportedMessage, string> | undefined => {
+const parseOwnLine = (line: Buffer, room: Buffer | undefined): Result<ExportedMessage, string> | undefined => {
   const [before, stream, seq, subject] = OWN_BEGIN.exec(line.toString('latin1', 0, OWN_BEGIN_BYTES_MAX)) ?? []
   if (before === undefined) return undefined
   const end = line.indexOf(QUOTE, before.length)
   const after = line[end + 1]
   if (end === -1 || (after !== COMMA && after !== BRACE)) return undefined
-  const message = toMessage({ stream, seq: Number(seq), subject, message: line.toString('latin1', before.length, end) })
+  const text = line.toString('latin1', before.length, end)
+  const message = toMessage({ stream, seq: Number(seq), subject, message: text }, room)
   return message.ok ? message : undefined
 }
 
@@ -69,19 +73,22 @@ const OWN_BEGIN_BYTES_MAX = 1024
 const [QUOTE, COMMA, BRACE] = [0x22, 0x2c, 0x7d]
 
 /** The same members in other JSON: with spaces, reordered, or rewritten by another tool. */
-const parseForeignLine = (line: Uint8Array): Result<ExportedMessage, string> => {
+const parseForeignLine = (line: Uint8Array, room: Buffer | undefined): Result<ExportedMessage, string> => {
   const parsed = parseStrictJson(line, LIMITS.exportDepthMax)
   if (!parsed.ok) return { ok: false, error: `not an export line: ${parsed.error.rule}` }
   return typeof parsed.value === 'object' && parsed.value !== null
-    ? toMessage({ ...parsed.value })
+    ? toMessage({ ...parsed.value }, room)
     : { ok: false, error: 'not an export line: not an object' }
 }
 
-const toMessage = (line: Readonly<Record<string, unknown>>): Result<ExportedMessage, string> => {
+const toMessage = (
+  line: Readonly<Record<string, unknown>>,
+  room: Buffer | undefined,
+): Result<ExportedMessage, string> => {
   const { stream, seq, subject, message } = line
   if (typeof stream !== 'string' || typeof subject !== 'string' || typeof message !== 'string' || !isSeq(seq))
     return { ok: false, error: 'not an export line: stream, seq, subject and message are wanted' }
-  const payload = Buffer.from(message, 'base64')
+  const payload = room === undefined ? Buffer.from(message, 'base64') : room.subarray(0, room.write(message, 'base64'))
   return payload.toString('base64') === message
     ? ok({ stream, seq, subject, payload })
     : { ok: false, error: 'not an export line: message is not canonical base64' }

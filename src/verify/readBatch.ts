@@ -56,6 +56,8 @@ export const createBatchReader = (): BatchReader => {
     known.set(key.value.kid, { ...key.value, raw: new Uint8Array(raw) })
   }
   const seen = new Set<string>()
+  // For the payloads of one batch; nothing of it leaves this reader.
+  let room = Buffer.alloc(0)
   return {
     read(batch, { keys, signatures }) {
       for (const raw of keys) {
@@ -65,7 +67,8 @@ export const createBatchReader = (): BatchReader => {
         seen.add(text)
         learn(raw)
       }
-      const pieces = split(batch)
+      if (room.length < batch.bytes.length) room = Buffer.allocUnsafeSlow(batch.bytes.length)
+      const pieces = split(batch, room)
       const claims = pieces.map(({ message }) => message && toClaim(message, known, learn))
       const good = findGood(claims, signatures)
       return pieces.map(({ start, end }, index) => {
@@ -82,9 +85,9 @@ interface Piece {
   readonly message: LedgerMessage | undefined
 }
 
-const split = (batch: Batch): readonly Piece[] => {
+const split = (batch: Batch, room: Buffer): readonly Piece[] => {
   const { bytes, messages } = batch
-  if (messages === undefined) return splitLines(bytes)
+  if (messages === undefined) return splitLines(bytes, room)
   let at = 0
   return messages.map(({ length, ...message }) => {
     const start = at
@@ -93,15 +96,18 @@ const split = (batch: Batch): readonly Piece[] => {
   })
 }
 
-const splitLines = (given: Uint8Array): readonly Piece[] => {
+const splitLines = (given: Uint8Array, room: Buffer): readonly Piece[] => {
   // A Buffer finds a byte many times faster.
   const bytes = Buffer.from(given.buffer, given.byteOffset, given.length)
   const pieces: Piece[] = []
+  let free = room
   for (let start = 0; start < bytes.length; ) {
     const found = bytes.indexOf(NEWLINE, start)
     const end = found === -1 ? bytes.length : found
     if (end > start) {
-      const line = end - start <= LIMITS.exportLineBytesMax ? parseExportLine(bytes.subarray(start, end)) : undefined
+      const line =
+        end - start <= LIMITS.exportLineBytesMax ? parseExportLine(bytes.subarray(start, end), free) : undefined
+      if (line?.ok) free = free.subarray(line.value.payload.length)
       pieces.push({ start, end, message: line?.ok ? line.value : undefined })
     }
     start = end + 1

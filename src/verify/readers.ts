@@ -104,10 +104,12 @@ const createThread = () => {
 const toBody = (): ConstructorParameters<typeof Worker> => {
   const isSource = import.meta.url.endsWith('.ts')
   const script = new URL(isSource ? './readerThread.ts' : './readerThread.js', import.meta.url)
-  if (!isSource) return [script, { execArgv: [] }]
+  // Bounded, or a thread of a long run takes 20 MiB more than one of a short run and gains nothing by it.
+  const resourceLimits = { maxYoungGenerationSizeMb: LIMITS.verifyThreadYoungHeapMib }
+  if (!isSource) return [script, { execArgv: [], resourceLimits }]
   // Not by the name tsx/esm/api: for require that is another file, which cannot do it.
   const manifest = pathToFileURL(createRequire(import.meta.url).resolve('tsx/package.json'))
   const loader = new URL('./dist/esm/api/index.mjs', manifest).href
   const program = `import('${loader}').then(({ register }) => (register(), import('${script.href}')))`
-  return [program, { eval: true, execArgv: [] }]
+  return [program, { eval: true, execArgv: [], resourceLimits }]
 }
