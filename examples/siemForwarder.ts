@@ -24,6 +24,8 @@ const connection = await connect({
   inboxPrefix: '_INBOX.auditor',
   noAsyncTraces: true,
   maxReconnectAttempts: -1,
+  // Else a connection that is lost while it is being made is noticed after 20 s only.
+  timeout: 5_000,
 })
 
 const readPosition = async (): Promise<LedgerPosition | undefined> => {

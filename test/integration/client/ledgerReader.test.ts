@@ -21,7 +21,8 @@ let auditor: NatsConnection
 const open: NatsConnection[] = []
 
 const connectAuditor = async (url?: string): Promise<NatsConnection> => {
-  const login = { ...stack.server.login('auditor'), noAsyncTraces: true, reconnectTimeWait: 50 }
+  // A cut in the middle of a handshake is noticed when `timeout` has passed, which by default is 20 s.
+  const login = { ...stack.server.login('auditor'), noAsyncTraces: true, reconnectTimeWait: 50, timeout: 1_000 }
   const connection = await connect({
     ...login,
     ...(url === undefined ? {} : { servers: url }),
