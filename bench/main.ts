@@ -1,10 +1,11 @@
 import { parseArgs } from 'node:util'
 import { benchEncrypt } from './encrypt.ts'
 import { benchHsm } from './hsm.ts'
+import { benchStarts } from './starts.ts'
 import { benchRebuild, benchVerify } from './verify.ts'
 
 /**
- * Benchmarks by name: `npm run -s bench -- NAME [--in-flight N] [--seconds S] [--json]`. With `--json` the last line is
+ * Benchmarks by name: `npm run -s bench -- NAME [--in-flight N] [--seconds S] [--commits N] [--json]`. With `--json` the last line is
  * one JSON object. Times are given beside a floor measured in the same run, since machines differ.
  */
 const BENCHES: Readonly<Record<string, (options: BenchOptions) => Promise<unknown>>> = {
@@ -12,12 +13,15 @@ const BENCHES: Readonly<Record<string, (options: BenchOptions) => Promise<unknow
   hsm: benchHsm,
   verify: benchVerify,
   rebuild: benchRebuild,
+  start: ({ commits }) => benchStarts(commits),
 }
 
 export interface BenchOptions {
   readonly inFlight: number
   readonly seconds: number
   readonly isJson: boolean
+  /** Of the ledger that is started on. */
+  readonly commits: number
 }
 
 const main = async (): Promise<number> => {
@@ -26,17 +30,19 @@ const main = async (): Promise<number> => {
     options: {
       'in-flight': { type: 'string', default: '64' },
       seconds: { type: 'string', default: '5' },
+      commits: { type: 'string', default: '1000000' },
       json: { type: 'boolean', default: false },
     },
   })
   const bench = BENCHES[positionals[0] ?? '']
   if (bench === undefined) {
     process.stderr.write(
-      `usage: npm run -s bench -- ${Object.keys(BENCHES).join('|')} [--in-flight N] [--seconds S] [--json]\n`,
+      `usage: npm run -s bench -- ${Object.keys(BENCHES).join('|')} [--in-flight N] [--seconds S] [--commits N] [--json]\n`,
     )
     return 2
   }
-  await bench({ inFlight: Number(values['in-flight']), seconds: Number(values.seconds), isJson: values.json })
+  const [inFlight, seconds, commits] = [values['in-flight'], values.seconds, values.commits].map(Number)
+  await bench({ inFlight: inFlight ?? 0, seconds: seconds ?? 0, commits: commits ?? 0, isJson: values.json })
   return 0
 }
 

@@ -12,6 +12,8 @@ export const LIMITS = {
   tokenBytesMax: 16 * 1024,
   headerBytesMax: 32 * 1024,
   requestIdCharsMax: 128,
+  /** An RFC 3339 time, with as many digits of a second as anybody writes. */
+  timeCharsMax: 64,
   idempotencyKeyCharsMax: 128,
   idempotencyWindowMs: 24 * 3600 * 1000,
   refusalsRecordedPerPrincipalPerSecond: 10,

@@ -60,7 +60,8 @@ export const GetLedgerProof = contract({
   example: { request: { seq: 1, index: 0 } },
 })
 
-const Moment = (description: string) => Type.Optional(Type.String({ format: 'date-time', description }))
+const Moment = (description: string) =>
+  Type.Optional(Type.String({ format: 'date-time', maxLength: LIMITS.timeCharsMax, description }))
 
 const EVENT_NAMES = Object.keys(EVENTS).sort() as readonly EventName[]
 

@@ -113,9 +113,16 @@ const listFiles = async (...folder: readonly string[]): Promise<readonly string[
   return found.filter((one) => one.isFile()).map((one) => join(one.parentPath, one.name))
 }
 
+/** What a file holds; nothing if it is gone by now: a file is replaced under another name, which is listed for a moment. */
+const readListed = (file: string): Promise<Buffer> =>
+  readFile(file).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return Buffer.alloc(0)
+    throw error
+  })
+
 const scanFiles = async (files: readonly string[], belongs: readonly string[]): Promise<readonly Leak[]> => {
   const leaks: Leak[] = []
-  for (const file of files) leaks.push(...scanner.scan(file, await readFile(file), belongs))
+  for (const file of files) leaks.push(...scanner.scan(file, await readListed(file), belongs))
   return leaks
 }
 
