@@ -146,6 +146,7 @@ export const LIMITS = {
   snapshotRowsPerTurn: 500,
   snapshotBytesMax: 1024 * 1024 * 1024,
   snapshotsKept: 2,
+  snapshotReadAttemptsMax: 5,
   storagePollMs: 30_000,
   storageWarnPercent: 70,
   witnessesMax: 16,

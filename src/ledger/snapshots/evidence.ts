@@ -93,6 +93,7 @@ export const readEvidence = async (
 
 const readFrom = async (stream: CommitStream, seq: number): Promise<StoredMessage | undefined> => {
   const back = await stream.readBack(seq)
+  if (back.kind === 'unanswered') throw new Error(back.why)
   return back.kind === 'found' ? back.message : undefined
 }
 

@@ -42,17 +42,25 @@ export interface RestoreOptions {
  */
 export const restoreTip = async (options: RestoreOptions, signal: AbortSignal): Promise<Tip | undefined> => {
   const { telemetry, tree } = options
-  try {
-    for (const { slot, manifest } of await listManifests(options)) {
-      if (signal.aborted) return undefined
-      const restored = await restoreFrom(options, slot, manifest)
-      if (restored.ok) return restored.value
+  // A storage that has just started may not answer yet, and the whole ledger takes longer than asking again.
+  for (let attempt = 1; attempt <= LIMITS.snapshotReadAttemptsMax && !signal.aborted; attempt += 1)
+    try {
+      return await restoreNewest(options, signal)
+    } catch (error) {
       tree?.restart()
-      telemetry.log('warn', 'a snapshot is ignored', { seq: manifest.seq, why: restored.error })
+      telemetry.log('warn', 'the snapshots cannot be read', { why: describeError(error), attempt })
     }
-  } catch (error) {
+  return undefined
+}
+
+const restoreNewest = async (options: RestoreOptions, signal: AbortSignal): Promise<Tip | undefined> => {
+  const { telemetry, tree } = options
+  for (const { slot, manifest } of await listManifests(options)) {
+    if (signal.aborted) return undefined
+    const restored = await restoreFrom(options, slot, manifest)
+    if (restored.ok) return restored.value
     tree?.restart()
-    telemetry.log('warn', 'there is no snapshot to start from', { why: describeError(error) })
+    telemetry.log('warn', 'a snapshot is ignored', { seq: manifest.seq, why: restored.error })
   }
   return undefined
 }

@@ -197,6 +197,25 @@ describe('a snapshot', () => {
     expect(tip?.lost).toEqual(lost)
   })
 
+  it('is asked for again while the storage does not answer, a bounded number of times', async () => {
+    const read = await readHistory(createRotated())
+    const store = createMemoryStore()
+    await write(store, { tip: read.tip, epoch: toEpoch('epoch-2', 6) })
+    const failing = (times: number): SnapshotStore => ({
+      ...store,
+      async manifest(slot) {
+        times -= 1
+        if (times >= 0) throw new Error('timeout')
+        return store.manifest(slot)
+      },
+    })
+    const late = await restore(read, failing(LIMITS.snapshotReadAttemptsMax - 1))
+    expect(toPlain(late.tip?.view)).toEqual(toPlain(read.tip.view))
+    const never = await restore(read, failing(Number.POSITIVE_INFINITY))
+    expect(never.tip).toBeUndefined()
+    expect(never.why).toEqual(Array(LIMITS.snapshotReadAttemptsMax).fill('timeout'))
+  })
+
   it('of a ledger with thousands of commits is gone on from after a handful of reads', async () => {
     const history = createHistory()
     history.created()
