@@ -1,10 +1,12 @@
 import { readFile } from 'node:fs/promises'
+import { STREAM_CHECKPOINTS } from '../../schemas/streams.ts'
 import { parseCheckpointText } from '../core/checkpoint.ts'
 import { ok, type Result } from '../core/result.ts'
 import { parseNote } from '../core/signedNote.ts'
 import { appendToArchive, findEnd } from './archiveWriter.ts'
 import { type CliFault, describeError, misused, unreachable } from './exit.ts'
 import { type LedgerStreams, openLedgerStreams } from './ledgerStream.ts'
+import { readNewestCheckpoint } from './newestCheckpoint.ts'
 import { showProgress } from './progress.ts'
 import type { Settings } from './settings.ts'
 import { type Terminal, write } from './terminal.ts'
@@ -13,6 +15,8 @@ export interface ArchiveFlags {
   readonly dir: string
   /** A checkpoint; the archive then ends at its size and keeps it. */
   readonly checkpoint: string | undefined
+  /** The same with the newest one in `KMS_CHECKPOINTS`. */
+  readonly usesNewest: boolean
   /** The one stream to read; all of the ledger's without it. */
   readonly stream: string | undefined
 }
@@ -26,7 +30,8 @@ export const archiveLedger = async (
   settings: Settings,
   flags: ArchiveFlags,
 ): Promise<Result<void, CliFault>> => {
-  const note = flags.checkpoint === undefined ? ok(undefined) : await readCheckpoint(flags.checkpoint)
+  // Before the ledger's end is asked for: the ledger must have reached it by then.
+  const note = await findCheckpoint(settings, flags)
   if (!note.ok) return note
   const streams = await openLedgerStreams(settings, flags.stream)
   if (!streams.ok) return streams
@@ -59,15 +64,32 @@ const explainRefusal = ({ begin, lastSeq }: LedgerStreams, archived: number, las
   return last < archived ? `the archive ends at ${archived}, beyond the checkpoint of size ${last}` : undefined
 }
 
-const readCheckpoint = async (
-  file: string,
-): Promise<Result<{ readonly size: number; readonly bytes: Uint8Array }, CliFault>> => {
+interface SizedNote {
+  readonly size: number
+  readonly bytes: Uint8Array
+}
+
+const findCheckpoint = async (
+  settings: Settings,
+  { checkpoint, usesNewest }: ArchiveFlags,
+): Promise<Result<SizedNote | undefined, CliFault>> => {
+  if (checkpoint !== undefined && usesNewest) return misused('--checkpoint and --newest-checkpoint exclude each other')
+  if (checkpoint !== undefined) return readCheckpoint(checkpoint)
+  if (!usesNewest) return ok(undefined)
+  const bytes = await readNewestCheckpoint(settings)
+  return bytes.ok ? toSized(bytes.value, `the newest message of ${STREAM_CHECKPOINTS}`) : bytes
+}
+
+const readCheckpoint = async (file: string): Promise<Result<SizedNote, CliFault>> => {
   try {
-    const bytes = await readFile(file)
-    const note = parseNote(bytes)
-    const checkpoint = note.ok ? parseCheckpointText(note.value.text) : note
-    return checkpoint.ok ? ok({ size: checkpoint.value.size, bytes }) : unreachable(`${file}: ${checkpoint.error}`)
+    return toSized(await readFile(file), file)
   } catch (error) {
     return unreachable(`--checkpoint: ${describeError(error)}`)
   }
+}
+
+const toSized = (bytes: Uint8Array, from: string): Result<SizedNote, CliFault> => {
+  const note = parseNote(bytes)
+  const checkpoint = note.ok ? parseCheckpointText(note.value.text) : note
+  return checkpoint.ok ? ok({ size: checkpoint.value.size, bytes }) : unreachable(`${from}: ${checkpoint.error}`)
 }

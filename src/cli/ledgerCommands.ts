@@ -91,12 +91,17 @@ const addArchive = (ledger: Command, terminal: Terminal, setExit: (code: number)
     )
     .argument('<dir>', 'The directory, made if it is not there')
     .addOption(new Option('--checkpoint <file>', 'Cover the archive up to its size, and keep it beside the segment'))
+    .addOption(new Option('--newest-checkpoint', 'The same with the newest one in the stream KMS_CHECKPOINTS'))
     .addOption(toStreamOption())
     .addHelpText('after', '\nExample:\n  chatelaine ledger archive /srv/archive')
   archive.action(async (dir: string) => {
-    const { checkpoint, stream } = archive.opts<{ checkpoint?: string; stream?: string }>()
+    const { checkpoint, newestCheckpoint, stream } = archive.opts<{
+      checkpoint?: string
+      newestCheckpoint?: boolean
+      stream?: string
+    }>()
     const { archiveLedger } = await import('./ledgerArchive.ts')
-    const flags = { dir, checkpoint, stream }
+    const flags = { dir, checkpoint, usesNewest: newestCheckpoint === true, stream }
     const result = await withSettings(terminal, (settings) => archiveLedger(terminal, settings, flags))
     setExit(finish(terminal, result, false))
   })

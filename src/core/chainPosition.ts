@@ -57,6 +57,7 @@ export const parseChainPosition = (json: unknown, pin: Pin): Result<ChainState, 
   if (!isExpected(expects)) return wrong('expects is not known')
   const root = parseKey(root_key)
   const epochKey = epoch_key === undefined ? undefined : parseKey(epoch_key)
+  if (epoch_key === undefined && epoch > 0) return wrong('epoch_key is missing')
   if (!root.ok) return wrong(`root_key: ${root.error}`)
   if (epochKey?.ok === false) return wrong(`epoch_key: ${epochKey.error}`)
   return ok({

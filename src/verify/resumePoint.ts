@@ -1,6 +1,6 @@
+import { parseChainPosition, toChainPosition } from '../core/chainPosition.ts'
 import type { ChainState, Pin } from '../core/chainState.ts'
 import type { CompactRange } from '../core/compactRange.ts'
-import { parseVerifyKey } from '../core/ed25519.ts'
 import type { Anchor } from '../core/ledgerEvents.ts'
 import { ok, type Result } from '../core/result.ts'
 import { parseStrictJson } from '../core/strictJson.ts'
@@ -24,11 +24,8 @@ export interface ResumePoint {
 export const formatResumePoint = (point: ResumePoint, pin: Pin): string => {
   const { chain, range, commits, unknownEvents, lastCount, lost, recovered, anchoredTo, anchoredBy } = point
   return `${JSON.stringify({
-    ...{ v: 1, origin: pin.origin, pinned_root: toHex(pin.rootPublicKey) },
-    ...{ seq: chain.seq, hash: toHex(chain.hash), stream: chain.stream, next_stream: chain.nextStream },
-    ...{ events: chain.events, commits, unknown_events: unknownEvents, last_count: lastCount },
-    ...{ epoch: chain.epoch, epoch_key: chain.epochKey && toHex(chain.epochKey.raw), root: toHex(chain.root.raw) },
-    ...{ expects: chain.expects, tree: range.hashes.map(toHex), lost, recovered },
+    ...{ v: 1, pinned_root: toHex(pin.rootPublicKey), chain: toChainPosition(chain), tree: range.hashes.map(toHex) },
+    ...{ commits, unknown_events: unknownEvents, last_count: lastCount, lost, recovered },
     ...{ anchored_to: anchoredTo, anchored_by: anchoredBy },
   })}\n`
 }
@@ -39,15 +36,16 @@ export const parseResumePoint = (text: string, pin: Pin): Result<ResumePoint, st
   if (!parsed.ok || !isObject(parsed.value) || parsed.value['v'] !== 1)
     return bad('it is not a state file of this version')
   const file = parsed.value
-  if (file['origin'] !== pin.origin || file['pinned_root'] !== toHex(pin.rootPublicKey))
-    return bad('it is of another ledger')
-  const chain = toChain(file, pin)
+  if (file['pinned_root'] !== toHex(pin.rootPublicKey)) return bad('it is of another ledger')
+  const position = parseChainPosition(file['chain'], pin)
+  if (!position.ok) return position
+  const chain = position.value
   const tree = toList(file['tree'], toHash)
   const lost = toList(file['lost'], toAnchor)
   const recovered = toList(file['recovered'], toRecovery)
   const { commits, unknown_events: unknownEvents, last_count: lastCount, anchored_to: anchoredTo } = file
   if (!isUint(commits) || !isUint(unknownEvents) || !isUint(lastCount) || !isUint(anchoredTo)) return bad(MALFORMED)
-  if (chain === undefined || tree === undefined || lost === undefined || recovered === undefined) return bad(MALFORMED)
+  if (chain.seq === 0 || tree === undefined || lost === undefined || recovered === undefined) return bad(MALFORMED)
   if (tree.length !== countOnes(chain.seq)) return bad(MALFORMED)
   const anchoredBy = toText(file['anchored_by'])
   const range = { size: chain.seq, hashes: tree }
@@ -60,24 +58,6 @@ const STATE_DEPTH_MAX = 4
 const MALFORMED = 'it is malformed'
 
 const bad = (error: string): { readonly ok: false; readonly error: string } => ({ ok: false, error })
-
-const toChain = (file: Fields, pin: Pin): ChainState | undefined => {
-  const [hash, root, epochKey] = [toHash(file['hash']), toKey(file['root']), toKey(file['epoch_key'])]
-  const { seq, events, epoch, expects } = file
-  if (hash === undefined || root === undefined || !isUint(seq) || seq === 0 || !isUint(events) || !isUint(epoch))
-    return undefined
-  if (expects !== 'append' && expects !== 'epoch' && expects !== 'recovered') return undefined
-  if (epoch > 0 && epochKey === undefined) return undefined
-  const [stream, nextStream] = [toText(file['stream']), toText(file['next_stream'])]
-  const place = { origin: pin.origin, seq, hash, stream, nextStream, events }
-  return { ...place, root, epoch, epochKey, expects, gap: undefined, unchecked: undefined }
-}
-
-const toKey = (value: unknown) => {
-  const raw = toHash(value)
-  const key = raw && parseVerifyKey(raw)
-  return key?.ok ? key.value : undefined
-}
 
 const toHash = (value: unknown): Uint8Array | undefined =>
   typeof value === 'string' && /^[0-9a-f]{64}$/.test(value) ? new Uint8Array(Buffer.from(value, 'hex')) : undefined

@@ -58,6 +58,7 @@ describe('a kept position in the chain', () => {
     ['a key of small order', { root_key: Buffer.alloc(32).toString('base64') }],
     ['an unknown expectation', { expects: 'anything' }],
     ['a stream without a name', { next_stream: '' }],
+    ['no key of an epoch that is open', { epoch_key: undefined }],
   ])('with %s is refused in words', (_what, change) => {
     const { pin, messages } = createLongHistory()
     const good = toChainPosition(walk(startChain(pin), messages))
