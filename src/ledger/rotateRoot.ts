@@ -1,25 +1,19 @@
-import type { NatsConnection } from '@nats-io/transport-node'
 import type { EventOf } from '../../schemas/events.ts'
-import type { Pin } from '../core/chainState.ts'
 import { toRootAttestation } from '../core/ledgerEvents.ts'
-import type { Clock, Hsm, Scheduler, Telemetry } from '../core/ports.ts'
+import type { Clock, Hsm, Scheduler } from '../core/ports.ts'
 import { ok, type Result } from '../core/result.ts'
 import type { Publication } from './commitStream.ts'
 import { toServiceEnvelope } from './epoch.ts'
 import { faulty, type LedgerResult } from './fault.ts'
-import { checkNoWriter, type ReadGoal, readToEnd } from './readToEnd.ts'
+import { checkNoWriter, type ReadGoal, type ReadOptions, readToEnd } from './readToEnd.ts'
 import { appendOffline, buildRootCommit } from './rootCommit.ts'
 import type { Tip } from './tip.ts'
 
-export interface RotateOptions {
-  /** The `kms-ledger` user: reads the stream and appends one commit. */
-  readonly connection: NatsConnection
-  readonly pin: Pin
+export interface RotateOptions extends ReadOptions {
   readonly hsm: Pick<Hsm, 'createNextRoot' | 'signAsRoot'>
   readonly backend: string
   readonly clock: Clock
   readonly scheduler: Scheduler
-  readonly telemetry: Telemetry
 }
 
 /** Where the ledger is: nothing was written yet. */

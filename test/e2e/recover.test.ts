@@ -1,8 +1,8 @@
-import { execFile } from 'node:child_process'
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Stack, startStack } from '../fixtures/stack.ts'
+import { runStackCli } from '../fixtures/stackCli.ts'
 import { connectAs, openClients } from '../fixtures/stackClients.ts'
 
 let stack: Stack
@@ -11,13 +11,7 @@ beforeAll(async () => {
 })
 afterAll(() => stack?.[Symbol.asyncDispose]())
 
-const cli = (...args: readonly string[]): Promise<{ code: number; stdout: string; stderr: string }> =>
-  new Promise((resolve) => {
-    const env = { ...process.env, ...stack.env }
-    execFile(process.execPath, ['dist/src/cli/main.js', ...args], { env, timeout: 60_000 }, (error, stdout, stderr) =>
-      resolve({ code: error === null ? 0 : Number(error.code), stdout, stderr }),
-    )
-  })
+const cli = (...args: readonly string[]) => runStackCli(stack, args)
 
 describe('ledger recover', () => {
   test('has nothing to do on a whole ledger, and does nothing while the service writes', async () => {

@@ -1,4 +1,3 @@
-import { execFile } from 'node:child_process'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -8,6 +7,7 @@ import { isLongRun } from '../fixtures/counts.ts'
 import { judgeHere, judgeInPython } from '../fixtures/pythonVerifier.ts'
 import { crashingAt } from '../fixtures/shims.ts'
 import { type Stack, startStack } from '../fixtures/stack.ts'
+import { runStackCli } from '../fixtures/stackCli.ts'
 import { codeOf, openClients } from '../fixtures/stackClients.ts'
 import { listEvents, readLedger } from '../fixtures/stackLedger.ts'
 import { readTokenLabels } from '../fixtures/tokenLabels.ts'
@@ -20,22 +20,7 @@ beforeAll(async () => {
 })
 afterAll(() => stack?.[Symbol.asyncDispose]())
 
-interface Ended {
-  readonly code: number | undefined
-  readonly signal: string | undefined
-  readonly stdout: string
-  readonly stderr: string
-}
-
-const cli = (args: readonly string[], more: Readonly<Record<string, string>> = {}): Promise<Ended> =>
-  new Promise((resolve) => {
-    const { KMS_CONFIG: _unused, ...inherited } = process.env
-    const env = { ...inherited, ...stack.env, ...more }
-    execFile(process.execPath, ['dist/src/cli/main.js', ...args], { env, timeout: 60_000 }, (error, stdout, stderr) => {
-      const code = error === null ? 0 : typeof error.code === 'number' ? error.code : undefined
-      resolve({ code, signal: error?.signal ?? undefined, stdout, stderr })
-    })
-  })
+const cli = (args: readonly string[], more: Readonly<Record<string, string>> = {}) => runStackCli(stack, args, more)
 
 /** Objects on the token under the label of roots: two for each root. */
 const countRootObjects = async (): Promise<number> =>

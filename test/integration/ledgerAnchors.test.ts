@@ -4,10 +4,11 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { createStreamAnchor } from '../../src/ledger/anchors/streamAnchor.ts'
 import { createWitnessAnchor } from '../../src/ledger/anchors/witnessAnchor.ts'
 import { connectNats } from '../../src/ledger/connections.ts'
-import type { LedgerResult } from '../../src/ledger/fault.ts'
+import { appendRotation, planRotation } from '../../src/ledger/rotateRoot.ts'
 import { type AnchoredStack, startAnchoredStack } from '../fixtures/anchoredStack.ts'
 import { drawRandom, never, unwrap } from '../fixtures/ledgerEntries.ts'
 import { startNatsServer } from '../fixtures/natsServer.ts'
+import { noteHead, readHeadMemory, toOffline, unwrapLedger } from '../fixtures/offlineStack.ts'
 
 let anchored: AnchoredStack
 beforeEach(async () => {
@@ -185,7 +186,21 @@ describe('a fork', () => {
   })
 })
 
-const unwrapLedger = <T>(result: LedgerResult<T>): T => {
-  if (!result.ok) throw new Error(result.error.message)
-  return result.value
-}
+describe('a witness of a ledger whose root is rotated', () => {
+  it('cosigns nothing by a key that it does not know, and goes on from where it was once it is told', async () => {
+    const { stack, witness, tellWitness } = anchored
+    await anchored.writeSome()
+    const before = witness.state.get(stack.pin.origin)?.size ?? 0
+    expect(before).toBeGreaterThan(0)
+    const goal = { memories: await readHeadMemory(stack), tree: undefined }
+    const { tip } = unwrapLedger(await planRotation(await toOffline(stack), goal, never))
+    const rotated = unwrapLedger(await appendRotation(await toOffline(stack), tip, never))
+    await noteHead(stack, rotated)
+    await anchored.writeSome()
+    expect(witness.answers.at(-1)).toBe(403)
+    expect(witness.state.get(stack.pin.origin)?.size).toBe(before)
+    tellWitness(rotated.chain.root.raw)
+    const last = await anchored.writeSome()
+    expect(witness.state.get(stack.pin.origin)?.size).toBe(last)
+  })
+})

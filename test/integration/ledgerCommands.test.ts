@@ -4,25 +4,14 @@ import { join } from 'node:path'
 import { PassThrough, Readable } from 'node:stream'
 import { jetstreamManager } from '@nats-io/jetstream'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { runCli, type ServiceCommands } from '../../src/cli/program.ts'
+import { runCli } from '../../src/cli/program.ts'
 import { parseExportLine } from '../../src/verify/exportLine.ts'
 import { formatVkey } from '../../src/verify/vkey.ts'
 import { createSampleHistory, type History, toEncrypted } from '../fixtures/ledgerHistory.ts'
 import { type LedgerServer, startLedgerServer } from '../fixtures/ledgerServer.ts'
+import { NO_SERVICES } from '../fixtures/noServices.ts'
 
 /** What reads the ledger on the command line, from the streams of a real server. */
-
-const services: ServiceCommands = {
-  init: async () => 0,
-  serve: async () => 0,
-  sweep: async () => 0,
-  recover: async () => 0,
-  rotateRoot: async () => 0,
-  destroyFormerRoots: async () => 0,
-  roll: async () => 0,
-  dropStream: async () => 0,
-  restore: async () => 0,
-}
 
 let dir: string
 let ledger: LedgerServer
@@ -47,7 +36,7 @@ const run = async (...args: readonly string[]) => {
   const [stdout, stderr] = [new PassThrough({ highWaterMark: 2 ** 24 }), new PassThrough()]
   const env = { KMS_DATA_DIR: join(dir, 'data'), KMS_NATS_PORT: String(ledger.server.port), KMS_HTTP_PORT: '1' }
   const terminal = { stdin: Readable.from([]), stdout, stderr, showsProgress: false, env, root: dir }
-  const code = await runCli(['ledger', ...args], terminal, services)
+  const code = await runCli(['ledger', ...args], terminal, NO_SERVICES)
   return { code, stdout: String(stdout.read() ?? ''), stderr: String(stderr.read() ?? '') }
 }
 const verify = (...args: readonly string[]) => run('verify', '--root-key', formatVkey(history.pin), ...args)

@@ -3,14 +3,14 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { openCheckpoint } from '../../src/core/checkpoint.ts'
 import { parseVerifyKey } from '../../src/core/ed25519.ts'
-import type { NamedMemory } from '../../src/ledger/anchors/watch.ts'
-import { createHeadFile, readHeadFile } from '../../src/ledger/headFile.ts'
+import { createHeadFile } from '../../src/ledger/headFile.ts'
 import { appendRecovery, planRecovery, type RecoveryPlan } from '../../src/ledger/recover.ts'
 import type { Report } from '../../src/verify/report.ts'
 import { createVerifier } from '../../src/verify/verifier.ts'
 import { systemTime } from '../fixtures/fakeLedger.ts'
 import { createKey, drawRandom, never, unwrap } from '../fixtures/ledgerEntries.ts'
 import { type LedgerStack, startLedgerStack, until } from '../fixtures/ledgerStack.ts'
+import { readHeadMemory, toOffline, unwrapLedger } from '../fixtures/offlineStack.ts'
 
 let stack: LedgerStack
 beforeEach(async () => {
@@ -38,25 +38,10 @@ const refusalOf = async (): Promise<string | undefined> => {
   await opened.value.ledger.stop()
   return ready.ok ? undefined : ready.error.kind
 }
-const options = async () => ({
-  connection: await stack.connect('kms-ledger'),
-  pin: stack.pin,
-  hsm: stack.root,
-  backend: 'main',
-  telemetry: stack.log,
-  clock: systemTime,
-  scheduler: systemTime,
-})
-const readMemories = async (): Promise<readonly NamedMemory[]> => {
-  const head = unwrapLedger(await readHeadFile(stack.files.head))
-  return head === undefined ? [] : [{ ...head, name: 'head file' }]
-}
+const options = () => toOffline(stack)
+const readMemories = () => readHeadMemory(stack)
 const plan = async (): Promise<RecoveryPlan> =>
   unwrapLedger(await planRecovery(await options(), { memories: await readMemories(), tree: undefined }, never))
-const unwrapLedger = <T>(result: { ok: true; value: T } | { ok: false; error: { message: string } }): T => {
-  if (!result.ok) throw new Error(result.error.message)
-  return result.value
-}
 
 /** Appends what the plan needs, and the head file after it, as the command does. */
 const recover = async (made: RecoveryPlan, lost = made.misfits.map(({ size, hash }) => ({ size, hash }))) => {

@@ -2,7 +2,6 @@ import { rm } from 'node:fs/promises'
 import { jetstreamManager } from '@nats-io/jetstream'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { must } from '../../src/core/result.ts'
-import type { NamedMemory } from '../../src/ledger/anchors/watch.ts'
 import { dropStream, findDroppable } from '../../src/ledger/dropStream.ts'
 import { createHeadFile, readHeadFile } from '../../src/ledger/headFile.ts'
 import { readToEnd } from '../../src/ledger/readToEnd.ts'
@@ -15,6 +14,7 @@ import { formatExportLine } from '../../src/verify/exportLine.ts'
 import { systemTime } from '../fixtures/fakeLedger.ts'
 import { createKey, disableKey, drawRandom, never, unwrap, useKey } from '../fixtures/ledgerEntries.ts'
 import { type LedgerStack, startLedgerStack } from '../fixtures/ledgerStack.ts'
+import { noteHead, readHeadMemory, toOffline, unwrapLedger } from '../fixtures/offlineStack.ts'
 import { toPlain } from '../fixtures/plainView.ts'
 import { judgeHere, judgeInPython } from '../fixtures/pythonVerifier.ts'
 
@@ -26,29 +26,8 @@ afterEach(() => stack[Symbol.asyncDispose]())
 
 const SNAPSHOTS = { snapshots: { intervalMs: 3600_000, commitsMin: 1 } }
 
-const unwrapLedger = <T>(result: { ok: true; value: T } | { ok: false; error: { message: string } }): T => {
-  if (!result.ok) throw new Error(result.error.message)
-  return result.value
-}
-const options = async () => ({
-  connection: await stack.connect('kms-ledger'),
-  pin: stack.pin,
-  hsm: stack.root,
-  backend: 'main',
-  writer: 'test',
-  telemetry: stack.log,
-  clock: systemTime,
-  scheduler: systemTime,
-})
-const readMemories = async (): Promise<readonly NamedMemory[]> => {
-  const head = unwrapLedger(await readHeadFile(stack.files.head))
-  return head === undefined ? [] : [{ ...head, name: 'head file' }]
-}
-const noteHead = async ({ view: { at } }: Tip): Promise<void> => {
-  const head = createHeadFile(stack.files.head, { clock: systemTime, scheduler: systemTime, telemetry: stack.log })
-  head.note({ origin: at.origin, size: at.seq, hash: at.hash })
-  await head.close()
-}
+const options = () => toOffline(stack)
+const readMemories = () => readHeadMemory(stack)
 const openTree = (): TreeKeeper => createTreeKeeper(stack.files.tree, stack.pin.origin, stack.log)
 
 /** Records, with a clean stop; the view that they make. */
@@ -74,7 +53,7 @@ const roll = async (until?: 'epoch' | 'end'): Promise<Tip> => {
       tip = unwrapLedger(await endStream(await options(), { opened, store, tree: tree.file() }, never))
       tree.put(tip.tree)
     }
-    await noteHead(tip)
+    await noteHead(stack, tip)
     if (until === 'end') return tip
     const { stream, nextStream, seq } = tip.chain
     must(stream !== undefined && nextStream !== undefined, 'the stream was ended')
@@ -192,7 +171,7 @@ describe('a roll', () => {
     const tip = unwrapLedger(
       await planRotation(await options(), { memories: await readMemories(), tree: undefined }, never),
     ).tip
-    await noteHead(unwrapLedger(await appendRotation(await options(), tip, never)))
+    await noteHead(stack, unwrapLedger(await appendRotation(await options(), tip, never)))
     await write(async (append) => void (await append(useKey(1))))
     await roll()
     const view = await write(async (append) => void (await append(useKey(3))))

@@ -6,17 +6,16 @@ import { openCheckpoint } from '../../src/core/checkpoint.ts'
 import { parseVerifyKey, type VerifyKey } from '../../src/core/ed25519.ts'
 import { must } from '../../src/core/result.ts'
 import { formatNote, toNoteSignature } from '../../src/core/signedNote.ts'
-import type { NamedMemory } from '../../src/ledger/anchors/watch.ts'
 import { initLedger } from '../../src/ledger/genesis.ts'
-import { createHeadFile, readHeadFile } from '../../src/ledger/headFile.ts'
+import { readHeadFile } from '../../src/ledger/headFile.ts'
 import { appendRotation, planRotation, type RotationPlan } from '../../src/ledger/rotateRoot.ts'
 import type { Tip } from '../../src/ledger/tip.ts'
 import { formatExportLine } from '../../src/verify/exportLine.ts'
 import { formatVkey, parseVkey } from '../../src/verify/vkey.ts'
-import { systemTime } from '../fixtures/fakeLedger.ts'
 import { drawRandom, never, unwrap } from '../fixtures/ledgerEntries.ts'
 import { type LedgerStack, startLedgerStack } from '../fixtures/ledgerStack.ts'
 import { createMemoryRoot } from '../fixtures/memoryRoot.ts'
+import { noteHead, readHeadMemory, toOffline, unwrapLedger } from '../fixtures/offlineStack.ts'
 import { judgeHere, judgeInPython } from '../fixtures/pythonVerifier.ts'
 
 let stack: LedgerStack
@@ -31,15 +30,7 @@ const writeSome = async (): Promise<void> => {
   unwrap(await ledger.append(drawRandom(), never))
   await ledger.stop()
 }
-const options = async (hsm = stack.root) => ({
-  connection: await stack.connect('kms-ledger'),
-  pin: stack.pin,
-  hsm,
-  backend: 'main',
-  telemetry: stack.log,
-  clock: systemTime,
-  scheduler: systemTime,
-})
+const options = (hsm = stack.root) => toOffline(stack, hsm)
 const init = async (hsm = stack.root) => {
   const [provision, connection] = [await stack.connect('provision'), await stack.connect('kms-ledger')]
   const sync = { monitorUrls: [stack.server.monitorUrl], assumeSyncAlways: false }
@@ -47,14 +38,7 @@ const init = async (hsm = stack.root) => {
   const ledger = { dataDir, origin: pin.origin, replicas: 1, keepsCheckpoints: true, formatVkey, parseVkey }
   return initLedger({ ...(await options(hsm)), ...ledger, sync, provision, connection }, never)
 }
-const unwrapLedger = <T>(result: { ok: true; value: T } | { ok: false; error: { message: string } }): T => {
-  if (!result.ok) throw new Error(result.error.message)
-  return result.value
-}
-const readMemories = async (): Promise<readonly NamedMemory[]> => {
-  const head = unwrapLedger(await readHeadFile(stack.files.head))
-  return head === undefined ? [] : [{ ...head, name: 'head file' }]
-}
+const readMemories = () => readHeadMemory(stack)
 const ask = async () =>
   planRotation(await options(), { memories: await readMemories(), onStep: () => undefined, tree: undefined }, never)
 const plan = async (): Promise<RotationPlan> => unwrapLedger(await ask())
@@ -62,9 +46,7 @@ const plan = async (): Promise<RotationPlan> => unwrapLedger(await ask())
 /** As the command does, without checkpoints: those are the service's here, at its stop and after its next start. */
 const rotate = async (): Promise<Tip> => {
   const tip = unwrapLedger(await appendRotation(await options(), (await plan()).tip, never))
-  const head = createHeadFile(stack.files.head, { clock: systemTime, scheduler: systemTime, telemetry: stack.log })
-  head.note({ origin: stack.pin.origin, size: tip.view.at.seq, hash: tip.view.at.hash })
-  await head.close()
+  await noteHead(stack, tip)
   return tip
 }
 const rootsOf = async (): Promise<readonly string[]> =>

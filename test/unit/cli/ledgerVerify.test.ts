@@ -3,12 +3,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { PassThrough, Readable } from 'node:stream'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { runCli, type ServiceCommands } from '../../../src/cli/program.ts'
+import { runCli } from '../../../src/cli/program.ts'
 import { formatProgress, showProgress } from '../../../src/cli/progress.ts'
 import { decodeCommit } from '../../../src/core/commit.ts'
 import { formatExportLine } from '../../../src/verify/exportLine.ts'
 import { formatVkey } from '../../../src/verify/vkey.ts'
 import { createSampleHistory } from '../../fixtures/ledgerHistory.ts'
+import { NO_SERVICES } from '../../fixtures/noServices.ts'
 
 const { messages, pin } = createSampleHistory(9)
 const lines = messages.map((message) => `${formatExportLine(message)}\n`)
@@ -17,17 +18,6 @@ const hashAt = (seq: number): string => {
   return decoded.ok ? Buffer.from(decoded.value.hash).toString('hex') : ''
 }
 
-const services: ServiceCommands = {
-  init: async () => 0,
-  serve: async () => 0,
-  sweep: async () => 0,
-  recover: async () => 0,
-  rotateRoot: async () => 0,
-  destroyFormerRoots: async () => 0,
-  roll: async () => 0,
-  dropStream: async () => 0,
-  restore: async () => 0,
-}
 let dir: string
 beforeEach(async () => {
   dir = await mkdtemp(join(tmpdir(), 'kms-verify-'))
@@ -38,7 +28,7 @@ const verify = async (...more: readonly string[]) => {
   const [stdout, stderr] = [new PassThrough(), new PassThrough()]
   const env = { KMS_DATA_DIR: join(dir, 'data'), KMS_NATS_PORT: '1', KMS_HTTP_PORT: '1' }
   const terminal = { stdin: Readable.from([]), stdout, stderr, showsProgress: false, env, root: dir }
-  const code = await runCli(['ledger', 'verify', '--root-key', formatVkey(pin), ...more], terminal, services)
+  const code = await runCli(['ledger', 'verify', '--root-key', formatVkey(pin), ...more], terminal, NO_SERVICES)
   return { code, stdout: String(stdout.read() ?? ''), stderr: String(stderr.read() ?? '') }
 }
 
