@@ -47,6 +47,10 @@ const restore = async (
   if (!alone.ok) return fault(alone.error.message)
   const memories = await recallMemories(ledger, settings.required)
   if (!memories.ok) return memories
+  if (memories.value.length === 0)
+    return fault(
+      'nothing remembers how long this ledger was, so its end could have been cut off: bring the head file, or the checkpoint file, or an anchor',
+    )
   const files = await openLedgerFiles(archive, { pin, anchors: [], witnessKeys: [] }, terminal)
   if (!files.ok) return files
   const watch = createAnchorWatch(memories.value)

@@ -22,6 +22,7 @@ import {
   type OfflineLedger,
   recallMemories,
   requireAnchors,
+  requireHeadFile,
   runOffline,
 } from './offlineLedger.ts'
 import { fault, type OperatorFault } from './operatorFault.ts'
@@ -58,6 +59,8 @@ const roll = async (rolling: Rolling): Promise<Result<void, OperatorFault>> => {
   if (!alone.ok) return fault(alone.error.message)
   const memories = await recallMemories(ledger, settings.required)
   if (!memories.ok) return memories
+  const known = requireHeadFile(ledger, memories.value)
+  if (!known.ok) return known
   const tree = createTreeKeeper(toLedgerFiles(config.data_dir).tree, pin.origin, telemetry)
   try {
     const onStep = (_before: Tip, after: Tip): void => putTree(tree, _before, after)

@@ -13,6 +13,7 @@ import {
   recallMemories,
   reportRound,
   requireAnchors,
+  requireHeadFile,
   runOffline,
 } from './offlineLedger.ts'
 
@@ -35,10 +36,8 @@ const rotate = async (
   const unending = new AbortController().signal
   const memories = await recallMemories(ledger, settings.required)
   if (!memories.ok) return memories
-  if (!memories.value.some(({ name }) => name === 'head file'))
-    return fault(
-      `there is no ${files.head}: nothing here tells whether this is the whole ledger. Start the service first`,
-    )
+  const known = requireHeadFile(ledger, memories.value)
+  if (!known.ok) return known
   const tree = createTreeKeeper(files.tree, pin.origin, telemetry)
   try {
     const onStep = (before: Tip, after: Tip): void => {

@@ -99,6 +99,17 @@ export const recallMemories = async (
   return ok([...fromHead, ...recalled.value.memories])
 }
 
+/** Without it the end of the ledger could have been cut off, and a command that goes on from there would make that good. */
+export const requireHeadFile = (
+  { config }: OfflineLedger,
+  memories: readonly NamedMemory[],
+): Result<void, OperatorFault> =>
+  memories.some(({ name }) => name === 'head file')
+    ? ok(undefined)
+    : fault(
+        `there is no ${toLedgerFiles(config.data_dir).head}: nothing here tells whether this is the whole ledger. Start the service first`,
+      )
+
 /** Signs checkpoints of this ledger and hands them to these anchors; only by `round`. */
 export const createOfflineCheckpoints = (
   { hsm, backend, settings, clock, scheduler, telemetry }: OfflineLedger,

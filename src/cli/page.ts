@@ -71,7 +71,8 @@ ordinary commits. [VERIFYING.md](VERIFYING.md) says what each source and anchor 
 
 An export holds identity tags: it is for auditors, and its file has mode 0600.
 
-\`ledger recover\`, \`ledger rotate-root\` and \`ledger destroy-former-roots\` need the HSM and no running service, and do nothing without
+\`ledger roll\`, \`ledger restore\`, \`ledger recover\`, \`ledger rotate-root\` and \`ledger destroy-former-roots\` need the HSM and no running
+service, and \`ledger drop-stream\` deletes; none of them writes into the ledger, ends or deletes anything without
 \`--yes\`; [RUNBOOK.md](RUNBOOK.md) says when.
 
 ## The service

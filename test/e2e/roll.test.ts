@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { jetstreamManager } from '@nats-io/jetstream'
@@ -54,6 +54,10 @@ describe('ledger roll', () => {
       const ciphertext = await protect()
       expect((await ledger('roll', '--yes')).stderr).toMatch(/already runs|stop it first/)
       await stack.stop()
+      const head = join(stack.dataDir, 'head.json')
+      await rename(head, `${head}.away`)
+      expect((await ledger('roll', '--yes')).stderr).toContain('nothing here tells whether this is the whole ledger')
+      await rename(`${head}.away`, head)
       const shown = await ledger('roll')
       expect(shown).toMatchObject({ code: 0, stderr: '' })
       expect(shown.stdout).toContain('nothing was written')
