@@ -9,7 +9,7 @@ import { createEventCheck } from '../src/core/eventCheck.ts'
 import { createEpochOpener } from '../src/ledger/epoch.ts'
 import { createSnapshotKeeper, type Snappable } from '../src/ledger/snapshots/keeper.ts'
 import { createSnapshotStore } from '../src/ledger/snapshots/store.ts'
-import { createVerifier, type Tip } from '../src/ledger/tip.ts'
+import { createVerifier, type Tip, toNextStream } from '../src/ledger/tip.ts'
 import { openTreeFile } from '../src/ledger/treeFile.ts'
 import { systemTime } from '../test/fixtures/fakeLedger.ts'
 import { drawRandom, never, unwrap } from '../test/fixtures/ledgerEntries.ts'
@@ -100,7 +100,8 @@ const fill = async (stack: LedgerStack, commits: number): Promise<void> => {
   const opener = createEpochOpener({ hsm: stack.root, backend: 'main', writer: 'bench', clock: systemTime })
   const { epoch, commit: opening, subject } = unwrap(await opener.open(tip, never))
   await publish(subject, opening.message)
-  move(unwrap(verifier.advance(tip, { seq: opening.seq, subject, payload: opening.message })))
+  const place = { seq: opening.seq, subject, ...toNextStream(tip) }
+  move(unwrap(verifier.advance(tip, { ...place, payload: opening.message })))
   const append = async (): Promise<void> => {
     const events = drawRandom().events
     const timeMs = Date.now()
