@@ -4,7 +4,7 @@
 set -u
 unset CDPATH
 cd -- "$(dirname -- "$0")/.." || exit 1
-limit_s=760
+limit_s=780
 if [ "${KMS_TEST_COUNTS:-}" = long ]; then limit_s=14400; fi
 
 report=$(mktemp)
