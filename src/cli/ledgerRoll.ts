@@ -63,7 +63,7 @@ const roll = async (rolling: Rolling): Promise<Result<void, OperatorFault>> => {
   if (!known.ok) return known
   const tree = createTreeKeeper(toLedgerFiles(config.data_dir).tree, pin.origin, telemetry)
   try {
-    const onStep = (_before: Tip, after: Tip): void => putTree(tree, _before, after)
+    const onStep = (before: Tip, after: Tip): void => putTree(tree, before, after)
     const read = await readToEnd(ledger, { memories: memories.value, tree: tree.file(), onStep }, unending)
     if (!read.ok) return fault(read.error.message)
     const { chain, view } = read.value

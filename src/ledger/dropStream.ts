@@ -4,7 +4,7 @@ import { LIMITS } from '../../schemas/limits.ts'
 import { ok } from '../core/result.ts'
 import { createAnchorWatch } from './anchors/watch.ts'
 import { describeError, faulty, type LedgerResult } from './fault.ts'
-import { type LedgerStream, listLedgerStreams, toStreamOf } from './ledgerStreams.ts'
+import { endOf, type LedgerStream, listLedgerStreams, toStreamOf } from './ledgerStreams.ts'
 import { createNatsStream } from './natsStream.ts'
 import type { ReadGoal, ReadOptions } from './readToEnd.ts'
 import { restoreTip } from './snapshots/restore.ts'
@@ -38,7 +38,7 @@ export const findDroppable = async (
   const rest = streams.slice(1)
   const firstSeq = next.firstSeq
   const ports = { store: createSnapshotStore(connection), stream: createNatsStream(connection, toStreamOf(rest)) }
-  const head = rest.at(-1)?.lastSeq ?? 0
+  const head = endOf(rest)
   const watch = createAnchorWatch(memories)
   const tip = await restoreTip({ ...ports, pin, telemetry, tree, head, firstSeq, watch }, signal)
   return tip === undefined

@@ -42,6 +42,9 @@ export const beginOf = (streams: readonly LedgerStream[]): number => {
   return begin
 }
 
+/** The newest sequence of the ledger, 0 if it is empty. */
+export const endOf = (streams: readonly LedgerStream[]): number => streams.at(-1)?.lastSeq ?? 0
+
 /** Which stream a sequence stands in, or will: the newest that begins at or before it. */
 export type ToStream = (seq: number) => string
 

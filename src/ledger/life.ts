@@ -9,7 +9,7 @@ import { createEpochOpener, type Epoch } from './epoch.ts'
 import { describeError, faulty, type LedgerFault, type LedgerResult } from './fault.ts'
 import { catchUp, follow, type Reader, stepToEnd } from './follower.ts'
 import type { HeadFile } from './headFile.ts'
-import { listLedgerStreams, type ToStream, toStreamOf } from './ledgerStreams.ts'
+import { endOf, listLedgerStreams, type ToStream, toStreamOf } from './ledgerStreams.ts'
 import type { createMetrics } from './metrics.ts'
 import type { LedgerBounds, LedgerOptions, LedgerRole } from './options.ts'
 import type { SnapshotKeeper } from './snapshots/keeper.ts'
@@ -147,7 +147,7 @@ const tryReign = async (life: Life): Promise<LedgerResult<boolean>> => {
   }
   const newest = streams.at(-1)
   state.toStream = toStreamOf(streams)
-  const caught = await catchUp({ ...toReader(life), until: newest?.lastSeq ?? 0 }, stop)
+  const caught = await catchUp({ ...toReader(life), until: endOf(streams) }, stop)
   if (!caught.ok) return caught
   const stepped = await stepToEnd(toReader(life), life.stream, stop)
   if (!stepped.ok) return stepped

@@ -4,7 +4,7 @@ import type { Telemetry } from '../core/ports.ts'
 import { ok } from '../core/result.ts'
 import type { AnchorWatch } from './anchors/watch.ts'
 import { faulty, type LedgerResult } from './fault.ts'
-import { beginOf, type LedgerStream, listLedgerStreams, toStreamOf } from './ledgerStreams.ts'
+import { beginOf, endOf, type LedgerStream, listLedgerStreams, toStreamOf } from './ledgerStreams.ts'
 import { createNatsStream } from './natsStream.ts'
 import { restoreTip } from './snapshots/restore.ts'
 import { createSnapshotStore } from './snapshots/store.ts'
@@ -48,7 +48,7 @@ export const readWhole = async (
 ): Promise<LedgerResult<Whole>> => {
   const { connection, verifier } = options
   const streams = await listLedgerStreams(connection)
-  const lastSeq = streams.at(-1)?.lastSeq ?? 0
+  const lastSeq = endOf(streams)
   const begun = await findBegin(options, streams, signal)
   if (!begun.ok) return begun
   let tip = begun.value
@@ -70,7 +70,7 @@ const findBegin = async (
   if (firstSeq === 1) return ok(verifier.start)
   const store = createSnapshotStore(connection)
   const stream = createNatsStream(connection, toStreamOf(streams))
-  const head = streams.at(-1)?.lastSeq ?? 0
+  const head = endOf(streams)
   const tip = await restoreTip({ ...begin, store, stream, head, firstSeq }, signal)
   return tip === undefined ? faulty('begins_late', `the streams begin at ${firstSeq}: ${BEGINS_LATE}`) : ok(tip)
 }

@@ -80,7 +80,6 @@ export const endStream = async (
   signal: AbortSignal,
 ): Promise<LedgerResult<Tip>> => {
   const publication = buildRolled(options, tip, epoch)
-  const append = { tip, publication, what: 'the end of the stream' }
   try {
     // Signed for a commit that is not there yet: should it never be, the snapshot is ignored.
     const next = createVerifier(options.pin, createEventCheck()).advance(tip, publication)
@@ -94,7 +93,7 @@ export const endStream = async (
   } catch (error) {
     return faulty('unreachable', `the snapshot for the next stream cannot be written: ${describeError(error)}`)
   }
-  return appendAlone(options, append, signal)
+  return appendAlone(options, { tip, publication, what: 'the end of the stream' }, signal)
 }
 
 const buildRolled = ({ clock }: RollOptions, { chain, tree: { range } }: Tip, epoch: Epoch): Publication => {

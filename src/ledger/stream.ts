@@ -224,10 +224,3 @@ const isHalfMade = ({ number, config }: LedgerStream): boolean => number > 1 && 
 
 const isStreamMissing = (error: unknown): boolean =>
   error instanceof JetStreamApiError && error.code === JetStreamApiCodes.StreamNotFound
-
-/** The newest sequence of the ledger, 0 if it is empty. Throws what NATS throws. */
-export const readLastSeq = async (connection: NatsConnection, stream?: string): Promise<number> => {
-  if (stream === undefined) return (await listLedgerStreams(connection)).at(-1)?.lastSeq ?? 0
-  const manager = await jetstreamManager(connection, { checkAPI: false, timeout: LIMITS.natsRequestTimeoutMs })
-  return (await manager.streams.info(stream)).state.last_seq
-}
